@@ -1,0 +1,249 @@
+"""Blobs' bytes on a local file system."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+import anyio
+
+from entrepot.errors import StoreError, Unavailable
+from entrepot.oci.digest import Digest
+from entrepot.storage import layout
+from entrepot.storage.content import UploadId
+from entrepot.storage.threads import Threads
+
+__all__ = ["FileSystem"]
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs"})
+_INLINE_BYTES = 64 * 1024
+"""Up to here a write to the page cache costs less than the way to a thread and back."""
+
+_POLL_SECONDS = (0.002, 0.05)
+"""How often a lock is tried: at first, and at the most."""
+
+
+class FileSystem:
+    """`BlobFiles` below a directory.
+
+    Args:
+        root: The storage's root, prepared.
+        threads: Where what may wait for a disk is done.
+        durable: Whether `publish` fsyncs.
+    """
+
+    def __init__(self, root: Path, threads: Threads, *, durable: bool = True) -> None:
+        self._uploads = root / layout.UPLOADS
+        self._blobs = root / layout.BLOBS
+        self._threads = threads
+        self._durable = durable
+        self._in_memory = layout.file_system_type(root) in _MEMORY_FILE_SYSTEMS
+        self._known_directories: set[Path] = set()
+
+    async def create(self, upload: UploadId) -> None:
+        """See `BlobFiles.create`."""
+        try:
+            os.close(
+                os.open(self._uploads / upload, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            )
+        except OSError as error:
+            raise _refusal(error) from error
+
+    def length(self, upload: UploadId) -> int:
+        """See `BlobFiles.length`."""
+        return (self._uploads / upload).stat().st_size
+
+    async def hold(self, upload: UploadId, *, wait_seconds: float) -> _StagedFile:
+        """See `BlobFiles.hold`."""
+        path = self._uploads / upload
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            with anyio.fail_after(wait_seconds):
+                await _lock(descriptor)
+            if not _same_file(descriptor, path):
+                # whoever had it has published it while we waited
+                raise FileNotFoundError(errno.ENOENT, "published meanwhile", str(path))
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return _StagedFile(self, descriptor, upload)
+
+    async def published(self, upload: UploadId, digest: Digest) -> str | None:
+        """See `BlobFiles.published`."""
+        location = _location(digest, upload)
+        return location if (self._blobs / location).exists() else None
+
+    async def discard(self, upload: UploadId) -> None:
+        """See `BlobFiles.discard`."""
+        (self._uploads / upload).unlink(missing_ok=True)
+
+    def uploads(self) -> list[UploadId]:
+        """See `BlobFiles.uploads`."""
+        with os.scandir(self._uploads) as entries:
+            return [UploadId(entry.name) for entry in entries if len(entry.name) == 32]
+
+    async def open(self, location: str) -> _FileReader:
+        """See `BlobFiles.open`."""
+        return _FileReader(self._blobs / location, self._threads, in_memory=self._in_memory)
+
+    async def remove(self, location: str) -> None:
+        """See `BlobFiles.remove`."""
+        (self._blobs / location).unlink(missing_ok=True)
+
+    def move_in(self, descriptor: int, upload: UploadId, location: str) -> None:
+        """Make an upload's file durable under its blob's name: file first, then the name, then the directories."""
+        target = self._blobs / location
+        if self._durable:
+            os.fsync(descriptor)
+        self._make_directory(target.parent)
+        (self._uploads / upload).rename(target)
+        if self._durable:
+            _sync_directory(target.parent)
+
+    def move_out(self, upload: UploadId, location: str) -> None:
+        """Give an upload its file back, unless it has one."""
+        source, target = self._blobs / location, self._uploads / upload
+        os.link(source, target)
+        source.unlink()
+
+    @property
+    def threads(self) -> Threads:
+        """Return where what may wait for a disk is done."""
+        return self._threads
+
+    def _make_directory(self, directory: Path) -> None:
+        """Make a directory and its parents durable; each process makes sure once."""
+        if directory in self._known_directories:
+            return
+        if directory != self._blobs:
+            self._make_directory(directory.parent)
+        directory.mkdir(exist_ok=True, mode=0o700)
+        if self._durable:
+            # even if it was there: whoever made it may not have synced its name before losing power
+            _sync_directory(directory.parent)
+        self._known_directories.add(directory)
+
+
+class _StagedFile:
+    """`Staged` as a locked file; its length is the upload's offset."""
+
+    def __init__(self, files: FileSystem, descriptor: int, upload: UploadId) -> None:
+        self._files = files
+        self._descriptor = descriptor
+        self._upload = upload
+        self._length = os.fstat(descriptor).st_size
+        self._closed = False
+
+    @property
+    def length(self) -> int:
+        return self._length
+
+    async def write(self, data: bytes | bytearray) -> None:
+        try:
+            if len(data) <= _INLINE_BYTES:
+                self._write(data)
+            else:
+                await self._files.threads.run(self._write, data)
+        except OSError as error:
+            self._length = os.fstat(self._descriptor).st_size
+            raise _refusal(error) from error
+
+    async def read(self, offset: int, count: int) -> bytes:
+        return await self._files.threads.run(os.pread, self._descriptor, count, offset)
+
+    async def publish(self, digest: Digest) -> str:
+        location = _location(digest, self._upload)
+        try:
+            await self._files.threads.run(self._files.move_in, self._descriptor, self._upload, location)
+        except OSError as error:
+            raise _refusal(error) from error
+        return location
+
+    async def withdraw(self, location: str) -> None:
+        await self._files.threads.run(self._files.move_out, self._upload, location)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            os.close(self._descriptor)
+
+    def _write(self, data: bytes | bytearray) -> None:
+        rest = memoryview(data)
+        while rest:
+            written = os.pwrite(self._descriptor, rest, self._length)
+            self._length += written
+            rest = rest[written:]
+
+
+class _FileReader:
+    """`BlobReader` on a file: from the page cache on the loop's thread, from the disk in another."""
+
+    def __init__(self, path: Path, threads: Threads, *, in_memory: bool) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self._threads = threads
+        self._in_memory = in_memory
+        self.size = os.fstat(self._descriptor).st_size
+
+    async def read(self, offset: int, count: int) -> bytes:
+        if self._in_memory:
+            return os.pread(self._descriptor, count, offset)
+        buffer = bytearray(count)
+        try:
+            # RWF_NOWAIT: fail rather than wait for the disk while every other client waits for this thread
+            got = os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT)
+        except OSError as error:
+            if error.errno not in {errno.EAGAIN, errno.EOPNOTSUPP}:
+                raise
+            got = 0
+        wanted = min(count, max(self.size - offset, 0))
+        if got < wanted:
+            return await self._threads.run(os.pread, self._descriptor, count, offset)
+        return bytes(buffer[:got]) if got < count else bytes(buffer)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _location(digest: Digest, upload: UploadId) -> str:
+    return f"{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}.{upload}"
+
+
+async def _lock(descriptor: int) -> None:
+    """Wait for a file's lock without holding a thread: 500 waiting requests must not use up the pool."""
+    pause, longest = _POLL_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            await anyio.sleep(pause)
+            pause = min(2 * pause, longest)
+        else:
+            return
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refusal(error: OSError) -> Unavailable | StoreError:
+    if error.errno in _NO_ROOM:
+        return Unavailable(f"the registry has no room left: {error.strerror}")
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return Unavailable(f"the registry has no file descriptors left: {error.strerror}")
+    return StoreError(f"the registry's storage failed: {error}")

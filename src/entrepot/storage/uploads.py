@@ -1,0 +1,379 @@
+"""Blob uploads: who may write, where they stand, and how they end.
+
+The length of an upload's file is its offset. A request that brings data raises the upload's epoch, waits for the
+file's lock, and only then compares where it wants to write with where the file ends. Whoever holds the lock looks
+at the epoch before each write and once a second, and gives up when it is not theirs: the newest request wins.
+Bytes of a request that breaks off stay and count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NoReturn
+
+from entrepot.errors import (
+    BlobUnknown,
+    BlobUploadUnknown,
+    DigestInvalid,
+    NameUnknown,
+    RangeInvalid,
+    SizeInvalid,
+    Unavailable,
+)
+from entrepot.oci.digest import Digest, new_hasher
+from entrepot.reference import RepositoryName
+from entrepot.storage.blobfiles import BlobFiles, BlobReader, Staged
+from entrepot.storage.catalog import Catalog
+from entrepot.storage.content import StoredBlob, UploadId, UploadStatus
+from entrepot.storage.hashes import HashState, HashStates
+from entrepot.storage.threads import Threads, settled
+from entrepot.store import CHUNK_BYTES
+
+__all__ = ["Uploads"]
+
+_LOCK_SECONDS = 10.0
+_LOOK_SECONDS = 1.0
+_INLINE_BYTES = 64 * 1024
+
+
+class Uploads:
+    """All uploads of a registry, as one worker sees them.
+
+    Args:
+        catalog: Knows which uploads there are.
+        files: Has their bytes.
+        threads: Where bytes are hashed.
+    """
+
+    def __init__(self, catalog: Catalog, files: BlobFiles, threads: Threads) -> None:
+        self._catalog = catalog
+        self._files = files
+        self._threads = threads
+        self._states = HashStates()
+
+    async def begin(self, name: RepositoryName, *, algorithm: str) -> UploadStatus:
+        """Begin an upload. The row is durable before the file is made: a file without a row is garbage.
+
+        Raises:
+            DigestInvalid: We cannot compute this algorithm.
+            Unavailable: There is no room.
+        """
+        new_hasher(algorithm)
+        upload = UploadId.random()
+        await self._catalog.begin_upload(name, upload, algorithm)
+        await self._files.create(upload)
+        return UploadStatus(upload, 0)
+
+    async def status(self, name: RepositoryName, upload: UploadId) -> UploadStatus:
+        """Return how many bytes there are.
+
+        Raises:
+            BlobUploadUnknown: The repository has no such upload.
+        """
+        await self._catalog.find_upload(name, upload)
+        try:
+            return UploadStatus(upload, self._files.length(upload))
+        except FileNotFoundError:
+            raise _ended(upload) from None
+
+    async def append(
+        self,
+        name: RepositoryName,
+        upload: UploadId,
+        body: AsyncIterator[bytes],
+        *,
+        start: int | None,
+        length: int | None,
+    ) -> UploadStatus:
+        """Append a body. What has arrived stays, even if the body breaks off or the caller is cancelled.
+
+        Args:
+            name: The repository.
+            upload: Which upload.
+            body: What to append; its exceptions are passed on.
+            start: Where the body belongs; None for wherever the upload stands.
+            length: How many bytes were announced, if that was said.
+
+        Raises:
+            BlobUploadUnknown: The repository has no such upload.
+            RangeInvalid: The upload does not stand at `start`, or a newer request has taken over; `size` says
+                where it stands.
+            SizeInvalid: There were more or fewer bytes than announced; they stay.
+            Unavailable: There is no room, or somebody else does not let go of the upload.
+        """
+        async with self._hold(name, upload) as session:
+            await session.receive(body, start=start, length=length)
+            return UploadStatus(upload, session.staged.length)
+
+    async def complete(
+        self,
+        name: RepositoryName,
+        upload: UploadId,
+        digest: Digest,
+        body: AsyncIterator[bytes] | None,
+        *,
+        start: int | None,
+        length: int | None,
+    ) -> StoredBlob:
+        """Append a last body, verify all bytes, and make them a blob of the repository, durably.
+
+        Sent again after it had succeeded, it succeeds again, without looking at the body.
+
+        Raises:
+            DigestInvalid: The bytes have another digest, or the algorithm is unknown. The upload stays.
+            BlobUploadUnknown, RangeInvalid, SizeInvalid, Unavailable: See `append`.
+        """
+        try:
+            async with self._hold(name, upload) as session:
+                if body is not None:
+                    await session.receive(body, start=start, length=length)
+                await session.verify(digest)
+                return await self._finish(session, digest)
+        except BlobUploadUnknown:
+            blob = await self._completed_before(name, upload, digest)
+            if blob is None:
+                raise
+            return blob
+
+    async def cancel(self, name: RepositoryName, upload: UploadId) -> None:
+        """End an upload and drop its bytes; whoever is writing gives up.
+
+        Raises:
+            BlobUploadUnknown: The repository has no such upload.
+        """
+        await self._catalog.remove_upload(name, upload)
+        self._states.drop(upload)
+        await self._files.discard(upload)
+
+    @asynccontextmanager
+    async def _hold(self, name: RepositoryName, upload: UploadId) -> AsyncIterator[_Session]:
+        epoch = await self._catalog.raise_epoch(name, upload)
+        try:
+            staged = await self._files.hold(upload, wait_seconds=_LOCK_SECONDS)
+        except FileNotFoundError:
+            raise _ended(upload) from None
+        except TimeoutError:
+            raise Unavailable(f"another request does not let go of the upload: {upload}") from None
+        session = _Session(self._catalog, self._states, self._threads, name, upload, epoch, staged)
+        try:
+            await session.require_newest()
+            yield session
+        finally:
+            staged.close()
+
+    async def _finish(self, session: _Session, digest: Digest) -> StoredBlob:
+        name, upload, staged = session.name, session.upload, session.staged
+        await session.require_newest()
+        location = await staged.publish(digest)
+        ours = StoredBlob(digest, staged.length, location)
+        blob = await self._catalog.finish_upload(name, upload, session.epoch, ours)
+        if blob is None:
+            await staged.withdraw(location)
+            await session.require_newest()
+            raise _ended(upload)
+        self._states.drop(upload)
+        if blob.location != location:
+            # known before: the catalog lists our copy as garbage already
+            await self._files.remove(location)
+        return blob
+
+    async def _completed_before(
+        self, name: RepositoryName, upload: UploadId, digest: Digest
+    ) -> StoredBlob | None:
+        """Return the blob that an earlier attempt at the same completion has brought about, or nearly so."""
+        try:
+            epoch, _ = await self._catalog.find_upload(name, upload)
+        except BlobUploadUnknown:
+            try:
+                return await self._catalog.find_blob(name, digest, renew=True)
+            except (BlobUnknown, NameUnknown):
+                return None
+        # the upload has a row and no file: we were stopped between the file's new name and the commit
+        location = await self._files.published(upload, digest)
+        if location is None:
+            return None
+        reader = await self._files.open(location)
+        try:
+            size = await self._verify_published(reader, digest)
+        finally:
+            reader.close()
+        return await self._catalog.finish_upload(name, upload, epoch, StoredBlob(digest, size, location))
+
+    async def _verify_published(self, reader: BlobReader, digest: Digest) -> int:
+        state = HashState(digest.algorithm, 0, new_hasher(digest.algorithm))
+        while state.offset < reader.size:
+            await self._threads.run(state.update, await reader.read(state.offset, CHUNK_BYTES))
+        _require_digest(state, digest)
+        return state.offset
+
+
+class _Session:
+    """One request that has hold of one upload."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        states: HashStates,
+        threads: Threads,
+        name: RepositoryName,
+        upload: UploadId,
+        epoch: int,
+        staged: Staged,
+    ) -> None:
+        self._catalog = catalog
+        self._states = states
+        self._threads = threads
+        self.name = name
+        self.upload = upload
+        self.epoch = epoch
+        self.staged = staged
+
+    async def require_newest(self) -> None:
+        """Go on only if no newer request has come.
+
+        Raises:
+            RangeInvalid: One has.
+            BlobUploadUnknown: The upload was ended.
+        """
+        epoch, _ = await self._catalog.find_upload(self.name, self.upload)
+        if epoch != self.epoch:
+            self._refuse("a newer request has taken over the upload")
+
+    async def receive(self, body: AsyncIterator[bytes], *, start: int | None, length: int | None) -> None:
+        """Append a body; see `Uploads.append`."""
+        if start is not None and start != self.staged.length:
+            self._refuse(f"the chunk begins at byte {start}, the upload stands at {self.staged.length}")
+        before = self.staged.length
+        _, algorithm = await self._catalog.find_upload(self.name, self.upload)
+        state = self._states.take(self.upload, algorithm)
+        pump = _Pump(self, state if state.offset == before else None, self._threads)
+        try:
+            async with self._giving_way():
+                await pump.run(body)
+        finally:
+            if pump.in_step:
+                self._states.give_back(self.upload, state)
+        received = self.staged.length - before
+        if length is not None and received != length:
+            raise SizeInvalid(f"{length} bytes were announced, {received} came")
+
+    async def verify(self, digest: Digest) -> None:
+        """Hash what has not been hashed while it came, and compare.
+
+        Raises:
+            DigestInvalid: It has another digest.
+        """
+        state = self._states.take(self.upload, digest.algorithm)
+        while state.offset < self.staged.length:
+            data = await self.staged.read(state.offset, CHUNK_BYTES)
+            await self._threads.run(state.update, data)
+        self._states.give_back(self.upload, state)
+        _require_digest(state, digest)
+
+    @asynccontextmanager
+    async def _giving_way(self) -> AsyncIterator[None]:
+        """Break off when a newer request comes, even while ours brings nothing."""
+        request = asyncio.current_task()
+        assert request is not None
+        superseded = False
+
+        async def look() -> None:
+            nonlocal superseded
+            while not superseded:
+                await asyncio.sleep(_LOOK_SECONDS)
+                try:
+                    await self.require_newest()
+                except (RangeInvalid, BlobUploadUnknown):
+                    superseded = True
+                    request.cancel()
+
+        watcher = asyncio.create_task(look())
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not superseded or request.uncancel() > 0:
+                raise
+            await self.require_newest()
+            raise
+        finally:
+            watcher.cancel()
+
+    def _refuse(self, why: str) -> NoReturn:
+        error = RangeInvalid(f"{why}: {self.upload}", detail={"offset": self.staged.length})
+        error.size = self.staged.length
+        raise error
+
+
+class _Pump:
+    """Moves a body into an upload: while one piece is written and hashed in threads, the next one is received.
+
+    Attributes:
+        in_step: Whether the hash state has seen exactly what is in the file, so that it may be kept.
+    """
+
+    def __init__(self, session: _Session, state: HashState | None, threads: Threads) -> None:
+        self._session = session
+        self._state = state
+        self._threads = threads
+        self._buffer = bytearray()
+        self._under_way: asyncio.Task[None] | None = None
+        self.in_step = True
+
+    async def run(self, body: AsyncIterator[bytes]) -> None:
+        """Move all of it. However the body ends, what has arrived is written before this returns."""
+        try:
+            async for chunk in body:
+                self._buffer += chunk
+                if len(self._buffer) >= CHUNK_BYTES:
+                    await self._flush()
+        finally:
+            await self._flush()
+            await self._settle()
+
+    async def _flush(self) -> None:
+        await self._settle()
+        if not self._buffer:
+            return
+        data, self._buffer = self._buffer, bytearray()
+        await self._session.require_newest()
+        if len(data) <= _INLINE_BYTES:
+            await self._store(data)
+        else:
+            self._under_way = asyncio.create_task(self._store(data))
+
+    async def _settle(self) -> None:
+        if self._under_way is not None:
+            task, self._under_way = self._under_way, None
+            await settled(task)
+
+    async def _store(self, data: bytearray) -> None:
+        if self._state is None:
+            await self._session.staged.write(data)
+            return
+        # out of step until both are done: if the disk is full, the hash has seen what the file has not
+        self.in_step = False
+        if len(data) <= _INLINE_BYTES:
+            await self._session.staged.write(data)
+            self._state.update(data)
+        else:
+            hashing = self._threads.start(self._state.update, data)
+            try:
+                await self._session.staged.write(data)
+            finally:
+                await settled(hashing)
+        self.in_step = True
+
+
+def _require_digest(state: HashState, digest: Digest) -> None:
+    actual = f"{state.algorithm}:{state.hasher.hexdigest()}"
+    if actual != digest:
+        raise DigestInvalid(
+            f"the uploaded bytes have another digest, {actual}: {digest}",
+            detail={"expected": digest, "actual": actual, "size": state.offset},
+        )
+
+
+def _ended(upload: UploadId) -> BlobUploadUnknown:
+    return BlobUploadUnknown(f"the upload has ended: {upload}", detail={"upload": upload})
