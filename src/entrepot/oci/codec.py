@@ -102,6 +102,16 @@ _JSON_TYPES: Final[dict[str, type]] = {
     "object": dict,
     "null": type(None),
 }
+_SECOND_FAULTS: Final = (
+    msgspec.DecodeError,
+    UnicodeDecodeError,
+    RecursionError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    StopIteration,
+)
+"""What a document can do to us when we look for the place of a first fault: be broken or ambiguous behind it."""
 _NAMES: Final = {kind.__name__: name for name, kind in _JSON_TYPES.items()}
 
 
@@ -138,8 +148,8 @@ def _with_key(path: str, raw: bytes, wrong: type) -> str:
         for name, position in _STEP.findall(before):
             value = value[int(position)] if position else value[name]
         key = next(key for key, entry in value.items() if type(entry) is wrong)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError, StopIteration):
-        return path  # behind the fault there may be others, which would only blur the message
+    except _SECOND_FAULTS:
+        return path
     return f"{before}[{key[:200]!r}]"
 
 
