@@ -45,13 +45,18 @@ class Staged(Protocol):
         """
 
     async def read(self, offset: int, count: int) -> bytes:
-        """Return bytes that were written before."""
+        """Return bytes that were written before; fewer only at their end."""
 
     async def publish(self, digest: Digest) -> str:
-        """Make the bytes durable under their own name and return it. Nobody knows the name yet."""
+        """Make the bytes durable under a name of their own and return it. Nobody knows the name yet.
 
-    async def withdraw(self, location: str) -> None:
-        """Take `publish` back: the bytes are the upload's again."""
+        They stay the upload's as well until it is discarded, so whoever is stopped before the name is known to
+        the catalog can go on, or publish again.
+
+        Raises:
+            FileNotFoundError: Somebody has ended the upload.
+            Unavailable, StoreError: They may not be durable; then they may be lost.
+        """
 
     def close(self) -> None:
         """Let others have the upload."""
@@ -67,22 +72,19 @@ class BlobFiles(Protocol):
         """Return how many bytes an upload has.
 
         Raises:
-            FileNotFoundError: It has been published or removed.
+            FileNotFoundError: It has been discarded.
         """
 
     async def hold(self, upload: UploadId, *, wait_seconds: float) -> Staged:
         """Take hold of an upload, waiting for whoever has it.
 
         Raises:
-            FileNotFoundError: It has been published or removed.
+            FileNotFoundError: It has been discarded.
             TimeoutError: Somebody else does not let go.
         """
 
-    async def published(self, upload: UploadId, digest: Digest) -> str | None:
-        """Return the location under which this upload was published, if it was."""
-
     async def discard(self, upload: UploadId) -> None:
-        """Remove the bytes of an upload that has no row any more."""
+        """Remove the bytes of an upload that has no row any more; nothing happens when they are gone already."""
 
     def uploads(self) -> list[UploadId]:
         """Return the uploads that have bytes."""

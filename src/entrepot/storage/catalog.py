@@ -65,13 +65,10 @@ class Catalog:
         row = await self.database.point(statement, name, reference)
         if row is None:
             await self._require_repository(name)
-            raise ManifestUnknown(
-                f"the repository {name} has no such manifest: {reference}",
-                detail={"name": name, "reference": reference},
-            )
+            raise _manifest_unknown(name, reference)
         digest, media_type, size, subject, age = row
-        if renew and age > self._half_lease_ms:
-            await self.database.transaction(lambda tx: _touch_manifests(tx, name, [digest]))
+        if renew and age > self._half_lease_ms and not await self._renew(sql.TOUCH_MANIFEST, name, digest):
+            raise _manifest_unknown(name, reference)
         return StoredManifest(Digest(digest), media_type, size, Digest(subject) if subject else None)
 
     async def find_blob(self, name: RepositoryName, digest: Digest, *, renew: bool) -> StoredBlob:
@@ -85,13 +82,19 @@ class Catalog:
         row = await self.database.point(sql.FIND_BLOB, name, digest)
         if row is None:
             await self._require_repository(name)
-            raise BlobUnknown(
-                f"the repository {name} has no such blob: {digest}", detail={"name": name, "digest": digest}
-            )
+            raise _blob_unknown(name, digest)
         size, location, age = row
-        if renew and age > self._half_lease_ms:
-            await self.database.transaction(lambda tx: _touch_blobs(tx, name, [digest]))
+        if renew and age > self._half_lease_ms and not await self._renew(sql.TOUCH_BLOB, name, digest):
+            raise _blob_unknown(name, digest)
         return StoredBlob(digest, size, location)
+
+    async def _renew(self, touch: str, name: RepositoryName, digest: str) -> bool:
+        """Renew a lease; False when what it is for has been taken away since it was found."""
+
+        async def work(tx: Transaction) -> bool:
+            return bool(await tx.fetch(touch, name, digest))
+
+        return await self.database.transaction(work)
 
     async def content(self, digest: Digest, size: int) -> bytes | None:
         """Return a manifest's bytes."""
@@ -178,15 +181,16 @@ class Catalog:
         manifests = {edge.descriptor.digest for edge in required if edge.kind is not Kind.BLOB}
         found_blobs = await self._present(tx, Kind.BLOB, repository, blobs)
         found_manifests = await self._present(tx, Kind.MANIFEST, repository, manifests)
-        missing = []
+        # a dictionary: a manifest of 4 MiB names tens of thousands, and every writer waits for this one
+        missing: dict[Digest, None] = {}
         for edge in required:
             digest = edge.descriptor.digest
             there = (edge.kind is not Kind.MANIFEST and digest in found_blobs) or (
                 edge.kind is not Kind.BLOB and digest in found_manifests
             )
-            if not there and digest not in missing:
-                missing.append(digest)
-        return missing
+            if not there:
+                missing[digest] = None
+        return list(missing)
 
     async def _present(
         self, tx: Transaction, kind: Kind, repository: int, digests: Iterable[Digest]
@@ -222,7 +226,7 @@ class Catalog:
         await self.database.transaction(work)
 
     async def delete_manifest(self, name: RepositoryName, digest: Digest) -> None:
-        """Take a manifest away, and every tag that points at it.
+        """Take a manifest away, and every tag that points at it; its bytes too, if no other repository has it.
 
         Raises:
             NameUnknown: There is no such repository.
@@ -240,10 +244,8 @@ class Catalog:
                 digest,
             )
             if not rows:
-                raise ManifestUnknown(
-                    f"the repository {name} has no such manifest: {digest}",
-                    detail={"name": name, "digest": digest},
-                )
+                raise _manifest_unknown(name, digest)
+            await tx.execute(sql.DELETE_CONTENT, digest)
 
         await self.database.transaction(work)
 
@@ -266,13 +268,10 @@ class Catalog:
                 digest,
             )
             if not rows:
-                raise BlobUnknown(
-                    f"the repository {name} has no such blob: {digest}",
-                    detail={"name": name, "digest": digest},
-                )
+                raise _blob_unknown(name, digest)
             # a statement of its own: one that does both would look at the past of whoever it had to wait for
             used = await tx.fetch(
-                sql.FIND_USER_OF,
+                sql.FIND_USER_OF_BLOB,
                 repository,
                 digest,
             )
@@ -358,18 +357,26 @@ class Catalog:
 
         return await self.database.transaction(work)
 
-    async def finish_upload(
-        self, name: RepositoryName, upload: UploadId, epoch: int, blob: StoredBlob
-    ) -> StoredBlob | None:
+    async def touch_upload(self, upload: UploadId) -> None:
+        """Remember that an upload is not idle."""
+
+        async def work(tx: Transaction) -> None:
+            await tx.execute(sql.TOUCH_UPLOAD, upload)
+
+        await self.database.transaction(work)
+
+    async def finish_upload(self, upload: UploadId, blob: StoredBlob) -> StoredBlob | None:
         """End an upload whose bytes are durable at `blob.location`, and link the blob.
 
+        Called by who holds the bytes: a newer request that waits for them has not written any.
+
         Returns:
-            The blob, at the location that counts: if it was known before, ours becomes garbage. None when the
-            caller's request is not the newest any more, or somebody else has ended the upload.
+            The blob, at the location that counts: if it was known before, ours becomes garbage. None when
+            somebody else has ended the upload.
         """
 
         async def work(tx: Transaction) -> StoredBlob | None:
-            ended = await tx.fetch(sql.FINISH_UPLOAD, upload, epoch)
+            ended = await tx.fetch(sql.FINISH_UPLOAD, upload)
             if not ended:
                 return None
             rows = await tx.fetch(
@@ -476,24 +483,6 @@ async def _ensure_repository(tx: Transaction, name: RepositoryName) -> int:
     return number
 
 
-async def _touch_manifests(tx: Transaction, name: RepositoryName, digests: Sequence[str]) -> None:
-    for digest in digests:
-        await tx.execute(
-            sql.TOUCH_MANIFEST,
-            name,
-            digest,
-        )
-
-
-async def _touch_blobs(tx: Transaction, name: RepositoryName, digests: Sequence[str]) -> None:
-    for digest in digests:
-        await tx.execute(
-            sql.TOUCH_BLOB,
-            name,
-            digest,
-        )
-
-
 async def _link_blob(tx: Transaction, repository: int, digest: Digest) -> None:
     await tx.execute(
         sql.LINK_BLOB,
@@ -532,7 +521,7 @@ async def _insert_references(
         )
     if manifest.subject is not None:
         await tx.execute(
-            sql.INSERT_REFERRER,
+            sql.UPSERT_REFERRER,
             repository,
             manifest.subject.digest,
             manifest.digest,
@@ -565,6 +554,19 @@ async def _remember(tx: Transaction, repository: int, tag: str, digest: Digest |
 
 def _name_unknown(name: RepositoryName) -> NameUnknown:
     return NameUnknown(f"the registry has no such repository: {name}", detail={"name": name})
+
+
+def _manifest_unknown(name: RepositoryName, reference: str) -> ManifestUnknown:
+    return ManifestUnknown(
+        f"the repository {name} has no such manifest: {reference}",
+        detail={"name": name, "reference": reference},
+    )
+
+
+def _blob_unknown(name: RepositoryName, digest: Digest) -> BlobUnknown:
+    return BlobUnknown(
+        f"the repository {name} has no such blob: {digest}", detail={"name": name, "digest": digest}
+    )
 
 
 def _upload_unknown(name: RepositoryName, upload: UploadId) -> BlobUploadUnknown:

@@ -26,10 +26,10 @@ class Collector:
         self._upload_idle_seconds = upload_idle_seconds
 
     async def run(self) -> None:
-        """Do one round."""
-        await self.expire_uploads()
-        await self.remove_garbage()
+        """Do one round: first what makes room without needing any, since the disk may be full."""
         await self.remove_orphans()
+        await self.remove_garbage()
+        await self.expire_uploads()
 
     async def expire_uploads(self) -> int:
         """Give up uploads that are idle and that nobody is writing, and return how many."""
@@ -40,12 +40,14 @@ class Collector:
 
     async def remove_garbage(self) -> int:
         """Remove the bytes at locations that no blob names, then strike these off the list; return how many."""
-        locations = await self._catalog.garbage(limit=_BATCH)
-        for location in locations:
-            await self._files.remove(location)
-        if locations:
+        removed = 0
+        # to the end: every push of a blob that was there already leaves one
+        while locations := await self._catalog.garbage(limit=_BATCH):
+            for location in locations:
+                await self._files.remove(location)
             await self._catalog.forget_garbage(locations)
-        return len(locations)
+            removed += len(locations)
+        return removed
 
     async def remove_orphans(self) -> int:
         """Remove upload files without a row, which a crash has left; return how many.

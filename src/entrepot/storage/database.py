@@ -48,5 +48,6 @@ class Database(Protocol):
         Cancelling the caller does not undo it: it may be committed or not.
 
         Raises:
-            Unavailable: The database cannot commit now, for want of space for example.
+            Unavailable: The database cannot commit now, for want of space for example, or is closed.
+            StoreError: It is damaged.
         """

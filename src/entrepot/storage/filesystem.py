@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 
-from entrepot.errors import StoreError, Unavailable
+from entrepot.errors import BlobUploadUnknown, StoreError, Unavailable
 from entrepot.oci.digest import Digest
 from entrepot.storage import layout
 from entrepot.storage.content import UploadId
@@ -59,31 +60,32 @@ class FileSystem:
     async def hold(self, upload: UploadId, *, wait_seconds: float) -> _StagedFile:
         """See `BlobFiles.hold`."""
         path = self._uploads / upload
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = _open(path, os.O_RDWR)
         try:
             with anyio.fail_after(wait_seconds):
                 await _lock(descriptor)
             if not _same_file(descriptor, path):
-                # whoever had it has published it while we waited
-                raise FileNotFoundError(errno.ENOENT, "published meanwhile", str(path))
+                # whoever had it has discarded it while we waited
+                raise FileNotFoundError(errno.ENOENT, "discarded meanwhile", str(path))
         except BaseException:
             os.close(descriptor)
             raise
         return _StagedFile(self, descriptor, upload)
 
-    async def published(self, upload: UploadId, digest: Digest) -> str | None:
-        """See `BlobFiles.published`."""
-        location = _location(digest, upload)
-        return location if (self._blobs / location).exists() else None
-
     async def discard(self, upload: UploadId) -> None:
         """See `BlobFiles.discard`."""
-        (self._uploads / upload).unlink(missing_ok=True)
+        # in a thread: freeing gigabytes takes a disk a while
+        await self._threads.run(_remove, self._uploads / upload)
 
     def uploads(self) -> list[UploadId]:
         """See `BlobFiles.uploads`."""
+        found = []
         with os.scandir(self._uploads) as entries:
-            return [UploadId(entry.name) for entry in entries if len(entry.name) == 32]
+            for entry in entries:
+                # what is not named like an upload is not ours
+                with suppress(BlobUploadUnknown):
+                    found.append(UploadId(entry.name))
+        return found
 
     async def open(self, location: str) -> _FileReader:
         """See `BlobFiles.open`."""
@@ -91,23 +93,25 @@ class FileSystem:
 
     async def remove(self, location: str) -> None:
         """See `BlobFiles.remove`."""
-        (self._blobs / location).unlink(missing_ok=True)
+        await self._threads.run(_remove, self._blobs / location)
 
-    def move_in(self, descriptor: int, upload: UploadId, location: str) -> None:
-        """Make an upload's file durable under its blob's name: file first, then the name, then the directories."""
-        target = self._blobs / location
+    def publish(self, descriptor: int, upload: UploadId, location: str) -> None:
+        """Give an upload's file its blob's name as well: bytes first, then the name, then the directories.
+
+        A second name instead of a new one: until the commit, which may fail, the upload has its bytes.
+        """
+        source, target = self._uploads / upload, self._blobs / location
         if self._durable:
-            os.fsync(descriptor)
+            _sync_bytes(descriptor, source)
         self._make_directory(target.parent)
-        (self._uploads / upload).rename(target)
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            # published before, and stopped before the commit; the name says which upload's bytes these are
+            if not target.samefile(source):
+                raise
         if self._durable:
             _sync_directory(target.parent)
-
-    def move_out(self, upload: UploadId, location: str) -> None:
-        """Give an upload its file back, unless it has one."""
-        source, target = self._blobs / location, self._uploads / upload
-        os.link(source, target)
-        source.unlink()
 
     @property
     def threads(self) -> Threads:
@@ -152,18 +156,20 @@ class _StagedFile:
             raise _refusal(error) from error
 
     async def read(self, offset: int, count: int) -> bytes:
-        return await self._files.threads.run(os.pread, self._descriptor, count, offset)
+        try:
+            return await self._files.threads.run(os.pread, self._descriptor, count, offset)
+        except OSError as error:
+            raise _refusal(error) from error
 
     async def publish(self, digest: Digest) -> str:
-        location = _location(digest, self._upload)
+        location = f"{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}.{self._upload}"
         try:
-            await self._files.threads.run(self._files.move_in, self._descriptor, self._upload, location)
+            await self._files.threads.run(self._files.publish, self._descriptor, self._upload, location)
+        except FileNotFoundError:
+            raise
         except OSError as error:
             raise _refusal(error) from error
         return location
-
-    async def withdraw(self, location: str) -> None:
-        await self._files.threads.run(self._files.move_out, self._upload, location)
 
     def close(self) -> None:
         if not self._closed:
@@ -182,7 +188,7 @@ class _FileReader:
     """`BlobReader` on a file: from the page cache on the loop's thread, from the disk in another."""
 
     def __init__(self, path: Path, threads: Threads, *, in_memory: bool) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self._descriptor = _open(path, os.O_RDONLY)
         self._threads = threads
         self._in_memory = in_memory
         self.size = os.fstat(self._descriptor).st_size
@@ -209,8 +215,17 @@ class _FileReader:
             self._descriptor = -1
 
 
-def _location(digest: Digest, upload: UploadId) -> str:
-    return f"{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}.{upload}"
+def _open(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _refusal(error) from error
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 async def _lock(descriptor: int) -> None:
@@ -231,6 +246,16 @@ def _same_file(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _sync_bytes(descriptor: int, path: Path) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        # The kernel drops what it could not write and tells it only once: a second attempt would succeed, and
+        # publish a blob whose bytes the disk does not have.
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _sync_directory(directory: Path) -> None:

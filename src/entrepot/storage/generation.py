@@ -49,8 +49,8 @@ class Generation:
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(descriptor).st_size < _BYTES:
-                os.ftruncate(descriptor, _BYTES)
+            # not a hole: where the disk is full, writing into one by memory is SIGBUS
+            os.posix_fallocate(descriptor, 0, _BYTES)
             self._memory = mmap.mmap(descriptor, _BYTES)
         finally:
             os.close(descriptor)

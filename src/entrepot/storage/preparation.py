@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,8 +35,10 @@ class RootLock:
                 f"the root is in use by {who}: {path.parent}",
                 hint="one server for each root; give it more workers instead",
             ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        # for people only: a full disk is no reason not to serve what is there
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
         """Let others have the root."""
@@ -70,8 +72,7 @@ def prepare(settings: StorageSettings) -> RootLock:
         raise StoreError(f"the root cannot be used, {error.strerror}: {root}") from error
     try:
         _migrate(root / layout.CATALOG)
-        with closing(Scratch(root / layout.SCRATCH)) as scratch:
-            scratch.forget_metrics()
+        _prepare_scratch(root / layout.SCRATCH)
         _sync_directory(root)
     except (OSError, sqlite3.Error) as error:
         lock.close()
@@ -83,7 +84,7 @@ def prepare(settings: StorageSettings) -> RootLock:
 
 
 def _make_directories(root: Path) -> None:
-    new = [root, *[parent for parent in root.parents if not parent.exists()]]
+    new = [directory for directory in (root, *root.parents) if not directory.exists()]
     for directory in (root, root / layout.BLOBS, root / layout.UPLOADS):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     for directory in {path.parent for path in new} | {root}:
@@ -98,12 +99,29 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def _prepare_scratch(path: Path) -> None:
+    """Empty the scratch store. It is never fsynced, so a power cut may have left it in pieces: then make a new one."""
+    try:
+        _forget_metrics(path)
+    except sqlite3.DatabaseError:
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        _forget_metrics(path)
+
+
+def _forget_metrics(path: Path) -> None:
+    with closing(Scratch(path)) as scratch:
+        scratch.forget_metrics()
+
+
 def _migrate(path: Path) -> None:
     """Apply the steps that the catalog has not seen, each in a transaction together with its number."""
     steps = migrations()
     newest = steps[-1][0]
     with closing(connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
+        [mode] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise StoreError(f"the root's file system cannot share memory between processes: {path.parent}")
         connection.execute("PRAGMA synchronous = FULL")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > newest:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 
 import anyio
 
-from entrepot.errors import Unavailable
+from entrepot.errors import StoreError, Unavailable
 from entrepot.reference import RepositoryName
 from entrepot.storage import layout
+from entrepot.storage import statements as sql
 from entrepot.storage.catalog import Catalog
 from entrepot.storage.collect import Collector
 from entrepot.storage.filesystem import FileSystem
@@ -36,17 +38,23 @@ class Registry:
     def __init__(self, settings: StorageSettings) -> None:
         root = settings.root
         self.settings = settings
-        self.scratch = Scratch(root / layout.SCRATCH)
-        self._threads = Threads()
         self._database = SQLite(
             root / layout.CATALOG,
             root / layout.CATALOG_LOCK,
             durable=settings.durable,
             clock_offset_ms=settings.clock_offset_ms,
         )
+        try:
+            self.scratch = Scratch(root / layout.SCRATCH)
+        except BaseException:
+            self._database.close()
+            raise
+        self._threads = Threads()
         self._files = FileSystem(root, self._threads, durable=settings.durable)
         self._catalog = Catalog(self._database, lease_seconds=settings.lease_seconds)
-        self._uploads = Uploads(self._catalog, self._files, self._threads)
+        self._uploads = Uploads(
+            self._catalog, self._files, self._threads, idle_seconds=settings.upload_idle_seconds
+        )
         self._cache = ManifestCache()
         self._collector = Collector(
             self._catalog, self._files, upload_idle_seconds=settings.upload_idle_seconds
@@ -57,9 +65,16 @@ class Registry:
         """Open a prepared root.
 
         Raises:
-            StoreError: It is not one.
+            StoreError: It is not one, or cannot be read.
         """
-        return cls(settings)
+        catalog = settings.root / layout.CATALOG
+        # SQLite would make one
+        if not catalog.is_file():
+            raise StoreError(f"the root has not been prepared, it has no {layout.CATALOG}: {settings.root}")
+        try:
+            return cls(settings)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"the catalog cannot be used, {error}: {catalog}") from error
 
     async def close(self) -> None:
         """Commit what is waiting and close everything."""
@@ -85,12 +100,21 @@ class Registry:
         await self._collector.run()
 
     async def check(self) -> None:
-        """Make sure that the catalog answers and that there is room to write.
+        """Make sure that the catalog can be read, and that the root can be written and has room.
 
         Raises:
-            Unavailable: It does not, or there is not.
+            Unavailable: It is not so, and may be again.
+            StoreError: The catalog is damaged.
         """
-        await self._database.point("SELECT 1")
-        free = os.statvfs(self.settings.root)
-        if free.f_bavail * free.f_frsize < self.settings.max_manifest_bytes or free.f_favail == 0:
-            raise Unavailable(f"the registry has no room left: {self.settings.root}")
+        await self._database.point(sql.ANY_REPOSITORY)
+        try:
+            free = os.statvfs(self.settings.root)
+        except OSError as error:
+            raise Unavailable(f"the registry's root cannot be used, {error.strerror}") from error
+        if free.f_flag & os.ST_RDONLY:
+            raise Unavailable("the registry's root cannot be written")
+        # some file systems do not count files, and say that there are none and none left
+        if free.f_bavail * free.f_frsize < self.settings.max_manifest_bytes or (
+            free.f_files and not free.f_favail
+        ):
+            raise Unavailable("the registry has no room left")

@@ -20,6 +20,8 @@ from entrepot.errors import (
     ManifestUnknown,
     NameUnknown,
     SizeMismatch,
+    StoreError,
+    Unavailable,
     UnsupportedDocument,
     UnsupportedMediaType,
 )
@@ -240,10 +242,11 @@ class Repository:
         """
         if n is not None:
             return await self._catalog.tags(self.name, limit=n, last=last)
-        found = page = await self._catalog.tags(self.name, limit=_PAGE, last=last)
+        page = await self._catalog.tags(self.name, limit=_PAGE, last=last)
+        found = list(page)
         while len(page) == _PAGE:
             page = await self._catalog.tags(self.name, limit=_PAGE, last=page[-1])
-            found = found + page
+            found += page
         return found
 
     async def list_referrers(
@@ -343,7 +346,8 @@ class Repository:
                     upload, descriptor.digest, verified(chunks, descriptor), start=0, length=None
                 )
         except BaseException:
-            with anyio.CancelScope(shield=True), suppress(BlobUploadUnknown):
+            # where it cannot be ended now, it ends by being idle; what has gone wrong is the other error
+            with anyio.CancelScope(shield=True), suppress(BlobUploadUnknown, Unavailable, StoreError):
                 await self.cancel_upload(upload)
             raise
 

@@ -13,6 +13,12 @@ __all__ = ["Scratch"]
 
 _ALIVE_SECONDS = 10.0
 
+_MAKE_READY = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = OFF",
+    "CREATE TABLE IF NOT EXISTS metrics (worker TEXT PRIMARY KEY, at REAL NOT NULL, snapshot BLOB NOT NULL)",
+)
+
 
 class Scratch:
     """Snapshots of the workers' metrics. Each call takes well under a millisecond, so it runs where it is made.
@@ -23,11 +29,12 @@ class Scratch:
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = OFF")
-        self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS metrics (worker TEXT PRIMARY KEY, at REAL NOT NULL, snapshot BLOB NOT NULL)"
-        )
+        try:
+            for statement in _MAKE_READY:
+                self._connection.execute(statement)
+        except BaseException:
+            self._connection.close()
+            raise
 
     def put_metrics(self, worker: str, snapshot: bytes) -> None:
         """Replace what this worker has counted since it started."""

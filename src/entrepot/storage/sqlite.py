@@ -13,7 +13,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +22,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from entrepot.errors import Unavailable
+from entrepot.errors import StoreError, Unavailable
 from entrepot.storage.database import Row, Work
+from entrepot.storage.generation import MISSING, Generation, RecentRows
 
 __all__ = ["SQLite", "connect"]
 
@@ -39,8 +40,12 @@ def connect(path: Path, *, busy_seconds: float = _BUSY_SECONDS) -> sqlite3.Conne
     connection = sqlite3.connect(
         path, timeout=busy_seconds, isolation_level=None, check_same_thread=False, cached_statements=512
     )
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA temp_store = MEMORY")
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -104,46 +109,69 @@ class _Member:
 class _Writer:
     """The one connection of this process that writes, in a thread of its own."""
 
-    def __init__(self, path: Path, lock: Path, dialect: _Dialect, *, durable: bool) -> None:
+    def __init__(
+        self, path: Path, lock: Path, dialect: _Dialect, generation: Generation, *, durable: bool
+    ) -> None:
+        self._generation = generation
         self._connection = connect(path)
-        self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
-        self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
+            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except BaseException:
+            self._connection.close()
+            raise
         self._tx = _SQLiteTransaction(self._connection, dialect)
         self._queue: SimpleQueue[_Member | None] = SimpleQueue()
+        self._submitting = threading.Lock()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="catalog-writer", daemon=True)
         self._thread.start()
 
     def submit(self, member: _Member) -> None:
-        self._queue.put(member)
+        """Queue a transaction.
+
+        Raises:
+            Unavailable: The writer is closed: nobody would ever answer.
+        """
+        with self._submitting:
+            if self._closed:
+                raise Unavailable("the registry is stopping")
+            self._queue.put(member)
 
     def close(self) -> None:
         """Commit what is waiting, then stop."""
-        self._queue.put(None)
+        with self._submitting:
+            self._closed = True
+            self._queue.put(None)
         self._thread.join()
         self._connection.close()
         os.close(self._lock)
 
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            with self._exclusive():
-                # whoever came while we waited for the lock is in the same group
-                members, last = self._gather(first)
-                self._commit(members)
+        last = False
+        while not last and (first := self._queue.get()) is not None:
+            members = [first]
+            try:
+                with self._exclusive():
+                    # whoever came while we waited for the lock is in the same group
+                    last = self._gather(members)
+                    self._commit(members)
+            except Exception as error:  # whatever it was, they wait for an answer, and so will the next ones
+                for member in members:
+                    member.error = _failure(error, "written")
             _answer(members)
-            if last:
-                return
 
-    def _gather(self, first: _Member) -> tuple[list[_Member], bool]:
-        members = [first]
+    def _gather(self, members: list[_Member]) -> bool:
+        """Take in who is waiting; return whether there will be no more."""
         while len(members) < _GROUP_MEMBERS:
             try:
                 member = self._queue.get_nowait()
             except Empty:
-                return members, False
+                return False
             if member is None:
-                return members, True
+                return True
             members.append(member)
-        return members, False
+        return False
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -158,26 +186,29 @@ class _Writer:
             self._connection.execute("BEGIN IMMEDIATE")
             for member in members:
                 self._run_member(member)
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+            self._generation.begin_commit()
+            try:
+                self._connection.execute("COMMIT")
+            finally:
+                self._generation.end_commit()
+        except BaseException:
             self._rollback()
-            for member in members:
-                member.error = _unavailable(error)
+            raise
 
     def _run_member(self, member: _Member) -> None:
         """Run one transaction to its end inside a savepoint.
 
         Raises:
-            sqlite3.Error: SQLite has undone the whole group by itself, as it does when the disk is full.
+            BaseException: SQLite has undone the whole group by itself, as it may when the disk is full.
         """
         self._connection.execute("SAVEPOINT member")
         try:
             member.result = _run_to_end(member.work(self._tx))
         except BaseException as error:
             if not self._connection.in_transaction:
-                raise sqlite3.OperationalError(str(error)) from error
+                raise
             self._connection.execute("ROLLBACK TO member")
-            member.error = _unavailable(error) if isinstance(error, sqlite3.OperationalError) else error
+            member.error = _failure(error, "written")
         self._connection.execute("RELEASE member")
 
     def _rollback(self) -> None:
@@ -196,6 +227,9 @@ def _run_to_end(work: Awaitable[T]) -> T:
     except StopIteration as end:
         result: T = end.value
         return result
+    if isinstance(steps, Generator):
+        # now, inside the savepoint: its `finally` must not get at the connection at some later time
+        steps.close()
     raise RuntimeError("a transaction awaited something other than its argument")
 
 
@@ -216,10 +250,17 @@ def _settle(members: list[_Member]) -> None:
         member.settle()
 
 
-def _unavailable(error: BaseException) -> Unavailable:
-    unavailable = Unavailable(f"the catalog cannot be written now: {error}")
-    unavailable.__cause__ = error
-    return unavailable
+def _failure(error: BaseException, doing: str) -> BaseException:
+    """Return a database's error as one of ours: for the moment, or for good; anything else as it is."""
+    ours: StoreError | Unavailable
+    if isinstance(error, sqlite3.OperationalError | OSError):
+        ours = Unavailable(f"the catalog cannot be {doing} now: {error}")
+    elif type(error) is sqlite3.DatabaseError:
+        ours = StoreError(f"the catalog is damaged: {error}", hint="restore it from a backup")
+    else:
+        return error
+    ours.__cause__ = error
+    return ours
 
 
 class SQLite:
@@ -235,12 +276,18 @@ class SQLite:
     def __init__(self, path: Path, lock: Path, *, durable: bool = True, clock_offset_ms: int = 0) -> None:
         self._path = path
         self._dialect = _Dialect(clock_offset_ms)
-        self._point = connect(path, busy_seconds=0)
-        self._point.execute("PRAGMA query_only = ON")
+        self._generation = Generation(path.with_suffix(".generation"))
+        self._recent = RecentRows(self._generation)
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="catalog-reader")
-        self._writer = _Writer(path, lock, self._dialect, durable=durable)
+        self._point = connect(path, busy_seconds=0)
+        try:
+            self._point.execute("PRAGMA query_only = ON")
+            self._writer = _Writer(path, lock, self._dialect, self._generation, durable=durable)
+        except BaseException:
+            self._point.close()
+            raise
 
     def close(self) -> None:
         """Commit what is waiting and close every connection."""
@@ -249,13 +296,24 @@ class SQLite:
         for connection in self._readers:
             connection.close()
         self._point.close()
+        self._generation.close()
 
     async def point(self, sql: str, *values: object) -> Row | None:
         """See `Database.point`."""
+        generation = self._recent.before()
+        if generation is None:
+            return await self._ask(sql, values)
+        row = self._recent.get(sql, values)
+        if row is MISSING:
+            row = await self._ask(sql, values)
+            self._recent.keep(sql, values, row, generation=generation)
+        return row
+
+    async def _ask(self, sql: str, values: tuple[object, ...]) -> Row | None:
         try:
             # fetchall: a cursor that is left open pins an old snapshot
             rows = self._point.execute(self._dialect(sql), _bound(values)).fetchall()
-        except sqlite3.OperationalError:
+        except sqlite3.DatabaseError:
             # busy, which in WAL mode is a matter of recovery after a crash: let a thread wait for it
             rows = await self.scan(sql, *values)
         return rows[0] if rows else None
@@ -280,6 +338,9 @@ class SQLite:
             self._readers.append(connection)
         try:
             rows: list[Row] = connection.execute(self._dialect(sql), _bound(values)).fetchall()
-        except sqlite3.OperationalError as error:
-            raise Unavailable(f"the catalog cannot be read now: {error}") from error
+        except sqlite3.DatabaseError as error:
+            failure = _failure(error, "read")
+            if failure is error:
+                raise
+            raise failure from error
         return rows

@@ -9,6 +9,8 @@ from typing import Final
 
 # Repositories
 
+ANY_REPOSITORY: Final = "SELECT id FROM repository LIMIT 1"
+
 FIND_REPOSITORY: Final = "SELECT id FROM repository WHERE name = $1"
 
 INSERT_REPOSITORY: Final = """
@@ -47,21 +49,27 @@ DO UPDATE SET media_type = excluded.media_type, touched_at = excluded.touched_at
 
 TOUCH_MANIFEST: Final = """
 UPDATE manifest SET touched_at = {now}
-WHERE repository = (SELECT id FROM repository WHERE name = $1) AND digest = $2"""
+WHERE repository = (SELECT id FROM repository WHERE name = $1) AND digest = $2 RETURNING digest"""
 
 DELETE_MANIFEST: Final = "DELETE FROM manifest WHERE repository = $1 AND digest = $2 RETURNING digest"
+
+DELETE_CONTENT: Final = """
+DELETE FROM content WHERE digest = $1 AND NOT EXISTS (SELECT 1 FROM manifest m WHERE m.digest = $1)"""
 
 INSERT_REFERENCE: Final = """
 INSERT INTO manifest_reference (repository, parent, child, kind) VALUES ($1, $2, $3, $4)
 ON CONFLICT DO NOTHING"""
 
-FIND_USER_OF: Final = "SELECT parent FROM manifest_reference WHERE repository = $1 AND child = $2 LIMIT 1"
+FIND_USER_OF_BLOB: Final = """
+SELECT parent FROM manifest_reference
+WHERE repository = $1 AND child = $2 AND kind IN ('blob', 'either') LIMIT 1"""
 
 # Referrers
 
-INSERT_REFERRER: Final = """
+UPSERT_REFERRER: Final = """
 INSERT INTO referrer (repository, subject, digest, artifact_type, descriptor) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT DO NOTHING"""
+ON CONFLICT (repository, subject, digest)
+DO UPDATE SET artifact_type = excluded.artifact_type, descriptor = excluded.descriptor"""
 
 LIST_REFERRERS: Final = """
 SELECT f.descriptor FROM referrer f JOIN repository r ON r.id = f.repository
@@ -115,7 +123,7 @@ ON CONFLICT (repository, digest) DO UPDATE SET touched_at = excluded.touched_at"
 
 TOUCH_BLOB: Final = """
 UPDATE repository_blob SET touched_at = {now}
-WHERE repository = (SELECT id FROM repository WHERE name = $1) AND digest = $2"""
+WHERE repository = (SELECT id FROM repository WHERE name = $1) AND digest = $2 RETURNING digest"""
 
 LOCK_LINK: Final = "SELECT digest FROM repository_blob WHERE repository = $1 AND digest = $2 {lock}"
 
@@ -135,7 +143,9 @@ RAISE_EPOCH: Final = """
 UPDATE upload SET epoch = epoch + 1, active_at = {now}
 WHERE id = $1 AND repository = (SELECT id FROM repository WHERE name = $2) RETURNING epoch"""
 
-FINISH_UPLOAD: Final = "DELETE FROM upload WHERE id = $1 AND epoch = $2 RETURNING repository"
+TOUCH_UPLOAD: Final = "UPDATE upload SET active_at = {now} WHERE id = $1"
+
+FINISH_UPLOAD: Final = "DELETE FROM upload WHERE id = $1 RETURNING repository"
 
 DELETE_UPLOAD: Final = """
 DELETE FROM upload

@@ -1,8 +1,14 @@
 """Blob uploads: who may write, where they stand, and how they end.
 
-The length of an upload's file is its offset. A request that brings data raises the upload's epoch, waits for the
-file's lock, and only then compares where it wants to write with where the file ends. Whoever holds the lock looks
-at the epoch before each write and once a second, and gives up when it is not theirs: the newest request wins.
+The length of an upload's file is its offset. A request that brings data waits for the file's lock, raises the
+upload's epoch, and only then compares where it wants to write with where the file ends. If it does not get the
+lock soon, it raises the epoch first and waits on: whoever holds the lock looks at the epoch before each write and
+once a second, and gives up when it is not theirs, so the newest request wins against one whose client is gone.
+It is patient at first, and never takes over where its bytes do not belong, because otherwise of two requests at
+once neither would succeed: the one had to give up, and the other one does not fit any more.
+
+Once all of a last request's bytes are there it waits for nobody and does not give up: if every retry of a client
+made the request before it start hashing again, a large blob would never be finished.
 Bytes of a request that breaks off stay and count.
 """
 
@@ -10,21 +16,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import NoReturn
 
 from entrepot.errors import (
     BlobUnknown,
     BlobUploadUnknown,
     DigestInvalid,
+    EntrepotError,
     NameUnknown,
     RangeInvalid,
     SizeInvalid,
+    StoreError,
     Unavailable,
 )
 from entrepot.oci.digest import Digest, new_hasher
 from entrepot.reference import RepositoryName
-from entrepot.storage.blobfiles import BlobFiles, BlobReader, Staged
+from entrepot.storage.blobfiles import BlobFiles, Staged
 from entrepot.storage.catalog import Catalog
 from entrepot.storage.content import StoredBlob, UploadId, UploadStatus
 from entrepot.storage.hashes import HashState, HashStates
@@ -33,8 +41,15 @@ from entrepot.store import CHUNK_BYTES
 
 __all__ = ["Uploads"]
 
+_PATIENCE_SECONDS = 1.0
+"""How long a request waits before it takes over from the one before it."""
+
 _LOCK_SECONDS = 10.0
+"""How long it waits for that one to let go."""
+
 _LOOK_SECONDS = 1.0
+"""How often a request that waits for its client looks whether it has been superseded."""
+
 _INLINE_BYTES = 64 * 1024
 
 
@@ -45,12 +60,14 @@ class Uploads:
         catalog: Knows which uploads there are.
         files: Has their bytes.
         threads: Where bytes are hashed.
+        idle_seconds: After how long without a request an upload is given up.
     """
 
-    def __init__(self, catalog: Catalog, files: BlobFiles, threads: Threads) -> None:
+    def __init__(self, catalog: Catalog, files: BlobFiles, threads: Threads, *, idle_seconds: int) -> None:
         self._catalog = catalog
         self._files = files
         self._threads = threads
+        self._idle_seconds = idle_seconds
         self._states = HashStates()
 
     async def begin(self, name: RepositoryName, *, algorithm: str) -> UploadStatus:
@@ -103,7 +120,7 @@ class Uploads:
             SizeInvalid: There were more or fewer bytes than announced; they stay.
             Unavailable: There is no room, or somebody else does not let go of the upload.
         """
-        async with self._hold(name, upload) as session:
+        async with self._hold(name, upload, start) as session:
             await session.receive(body, start=start, length=length)
             return UploadStatus(upload, session.staged.length)
 
@@ -125,17 +142,19 @@ class Uploads:
             DigestInvalid: The bytes have another digest, or the algorithm is unknown. The upload stays.
             BlobUploadUnknown, RangeInvalid, SizeInvalid, Unavailable: See `append`.
         """
+        new_hasher(digest.algorithm)
         try:
-            async with self._hold(name, upload) as session:
+            async with self._hold(name, upload, start) as session:
                 if body is not None:
                     await session.receive(body, start=start, length=length)
                 await session.verify(digest)
-                return await self._finish(session, digest)
-        except BlobUploadUnknown:
-            blob = await self._completed_before(name, upload, digest)
-            if blob is None:
-                raise
-            return blob
+                # to its end, even when cancelled: a commit must not outlive the lock
+                return await settled(asyncio.ensure_future(self._finish(session, digest)))
+        except BlobUploadUnknown as ended:
+            try:
+                return await self._catalog.find_blob(name, digest, renew=True)
+            except (BlobUnknown, NameUnknown):
+                raise ended from None
 
     async def cancel(self, name: RepositoryName, upload: UploadId) -> None:
         """End an upload and drop its bytes; whoever is writing gives up.
@@ -148,65 +167,59 @@ class Uploads:
         await self._files.discard(upload)
 
     @asynccontextmanager
-    async def _hold(self, name: RepositoryName, upload: UploadId) -> AsyncIterator[_Session]:
-        epoch = await self._catalog.raise_epoch(name, upload)
+    async def _hold(
+        self, name: RepositoryName, upload: UploadId, start: int | None
+    ) -> AsyncIterator[_Session]:
         try:
-            staged = await self._files.hold(upload, wait_seconds=_LOCK_SECONDS)
+            staged, epoch = await self._take(name, upload, start)
         except FileNotFoundError:
             raise _ended(upload) from None
         except TimeoutError:
             raise Unavailable(f"another request does not let go of the upload: {upload}") from None
-        session = _Session(self._catalog, self._states, self._threads, name, upload, epoch, staged)
+        session = _Session(
+            self._catalog, self._states, self._threads, self._idle_seconds, name, upload, epoch, staged
+        )
         try:
             await session.require_newest()
             yield session
         finally:
             staged.close()
 
+    async def _take(self, name: RepositoryName, upload: UploadId, start: int | None) -> tuple[Staged, int]:
+        """Return the upload's bytes, locked, and the epoch that makes the caller's request the newest."""
+        await self._catalog.find_upload(name, upload)
+        try:
+            staged = await self._files.hold(upload, wait_seconds=_PATIENCE_SECONDS)
+        except TimeoutError:
+            _require_order(upload, start, self._files.length(upload))
+            epoch = await self._catalog.raise_epoch(name, upload)
+            return await self._files.hold(upload, wait_seconds=_LOCK_SECONDS), epoch
+        try:
+            # to its end, even when cancelled: committed later, it would supersede somebody else
+            return staged, await settled(asyncio.ensure_future(self._catalog.raise_epoch(name, upload)))
+        except BaseException:
+            staged.close()
+            raise
+
     async def _finish(self, session: _Session, digest: Digest) -> StoredBlob:
-        name, upload, staged = session.name, session.upload, session.staged
-        await session.require_newest()
-        location = await staged.publish(digest)
-        ours = StoredBlob(digest, staged.length, location)
-        blob = await self._catalog.finish_upload(name, upload, session.epoch, ours)
+        """Make verified bytes a blob: durable under their own name, then known, then no upload's any more."""
+        upload, staged = session.upload, session.staged
+        try:
+            location = await staged.publish(digest)
+        except FileNotFoundError:
+            raise _ended(upload) from None
+        blob = await self._catalog.finish_upload(upload, StoredBlob(digest, staged.length, location))
         if blob is None:
-            await staged.withdraw(location)
-            await session.require_newest()
+            await self._files.remove(location)
             raise _ended(upload)
         self._states.drop(upload)
-        if blob.location != location:
-            # known before: the catalog lists our copy as garbage already
-            await self._files.remove(location)
+        # it is committed: what cannot be removed now is upkeep's business
+        with suppress(OSError):
+            await self._files.discard(upload)
+            if blob.location != location:
+                # known before: the catalog lists our copy as garbage already
+                await self._files.remove(location)
         return blob
-
-    async def _completed_before(
-        self, name: RepositoryName, upload: UploadId, digest: Digest
-    ) -> StoredBlob | None:
-        """Return the blob that an earlier attempt at the same completion has brought about, or nearly so."""
-        try:
-            epoch, _ = await self._catalog.find_upload(name, upload)
-        except BlobUploadUnknown:
-            try:
-                return await self._catalog.find_blob(name, digest, renew=True)
-            except (BlobUnknown, NameUnknown):
-                return None
-        # the upload has a row and no file: we were stopped between the file's new name and the commit
-        location = await self._files.published(upload, digest)
-        if location is None:
-            return None
-        reader = await self._files.open(location)
-        try:
-            size = await self._verify_published(reader, digest)
-        finally:
-            reader.close()
-        return await self._catalog.finish_upload(name, upload, epoch, StoredBlob(digest, size, location))
-
-    async def _verify_published(self, reader: BlobReader, digest: Digest) -> int:
-        state = HashState(digest.algorithm, 0, new_hasher(digest.algorithm))
-        while state.offset < reader.size:
-            await self._threads.run(state.update, await reader.read(state.offset, CHUNK_BYTES))
-        _require_digest(state, digest)
-        return state.offset
 
 
 class _Session:
@@ -217,6 +230,7 @@ class _Session:
         catalog: Catalog,
         states: HashStates,
         threads: Threads,
+        idle_seconds: int,
         name: RepositoryName,
         upload: UploadId,
         epoch: int,
@@ -225,6 +239,7 @@ class _Session:
         self._catalog = catalog
         self._states = states
         self._threads = threads
+        self._idle_seconds = idle_seconds
         self.name = name
         self.upload = upload
         self.epoch = epoch
@@ -239,13 +254,12 @@ class _Session:
         """
         epoch, _ = await self._catalog.find_upload(self.name, self.upload)
         if epoch != self.epoch:
-            self._refuse("a newer request has taken over the upload")
+            raise _out_of_order("a newer request has taken over the upload", self.upload, self.staged.length)
 
     async def receive(self, body: AsyncIterator[bytes], *, start: int | None, length: int | None) -> None:
         """Append a body; see `Uploads.append`."""
-        if start is not None and start != self.staged.length:
-            self._refuse(f"the chunk begins at byte {start}, the upload stands at {self.staged.length}")
         before = self.staged.length
+        _require_order(self.upload, start, before)
         _, algorithm = await self._catalog.find_upload(self.name, self.upload)
         state = self._states.take(self.upload, algorithm)
         pump = _Pump(self, state if state.offset == before else None, self._threads)
@@ -266,44 +280,58 @@ class _Session:
             DigestInvalid: It has another digest.
         """
         state = self._states.take(self.upload, digest.algorithm)
-        while state.offset < self.staged.length:
-            data = await self.staged.read(state.offset, CHUNK_BYTES)
-            await self._threads.run(state.update, data)
-        self._states.give_back(self.upload, state)
+        try:
+            while state.offset < self.staged.length:
+                data = await self.staged.read(state.offset, CHUNK_BYTES)
+                if not data:
+                    raise StoreError(f"the upload's bytes end at {state.offset}: {self.upload}")
+                await self._threads.run(state.update, data)
+        finally:
+            # whoever tries again goes on from here
+            self._states.give_back(self.upload, state)
         _require_digest(state, digest)
 
     @asynccontextmanager
     async def _giving_way(self) -> AsyncIterator[None]:
-        """Break off when a newer request comes, even while ours brings nothing."""
+        """Break off when a newer request comes, even while ours brings nothing.
+
+        Raises:
+            RangeInvalid, BlobUploadUnknown: See `require_newest`; in place of the cancellation that we caused,
+                unless somebody else wants to cancel us as well.
+        """
         request = asyncio.current_task()
         assert request is not None
+        cancelled_before = request.cancelling()
         superseded = False
 
         async def look() -> None:
             nonlocal superseded
-            while not superseded:
-                await asyncio.sleep(_LOOK_SECONDS)
-                try:
-                    await self.require_newest()
-                except (RangeInvalid, BlobUploadUnknown):
-                    superseded = True
-                    request.cancel()
+            try:
+                await self._look_until_superseded()
+            except (RangeInvalid, BlobUploadUnknown):
+                superseded = True
+                request.cancel()
 
         watcher = asyncio.create_task(look())
         try:
             yield
-        except asyncio.CancelledError:
-            if not superseded or request.uncancel() > 0:
-                raise
-            await self.require_newest()
-            raise
         finally:
             watcher.cancel()
+            if superseded and request.uncancel() <= cancelled_before:
+                await self.require_newest()
 
-    def _refuse(self, why: str) -> NoReturn:
-        error = RangeInvalid(f"{why}: {self.upload}", detail={"offset": self.staged.length})
-        error.size = self.staged.length
-        raise error
+    async def _look_until_superseded(self) -> NoReturn:
+        """Look at the epoch once a second, and keep a long request's upload from seeming idle."""
+        clock = asyncio.get_running_loop().time
+        touched = clock()
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            # what the catalog cannot tell now it will tell at the next look, or before the next write
+            with suppress(Unavailable, StoreError):
+                await self.require_newest()
+                if clock() - touched > self._idle_seconds / 2:
+                    await self._catalog.touch_upload(self.upload)
+                    touched = clock()
 
 
 class _Pump:
@@ -328,9 +356,14 @@ class _Pump:
                 self._buffer += chunk
                 if len(self._buffer) >= CHUNK_BYTES:
                     await self._flush()
-        finally:
-            await self._flush()
-            await self._settle()
+        except BaseException:
+            # why it broke off matters more than why the rest of it cannot be kept
+            with suppress(EntrepotError):
+                await self._flush()
+                await self._settle()
+            raise
+        await self._flush()
+        await self._settle()
 
     async def _flush(self) -> None:
         await self._settle()
@@ -373,6 +406,16 @@ def _require_digest(state: HashState, digest: Digest) -> None:
             f"the uploaded bytes have another digest, {actual}: {digest}",
             detail={"expected": digest, "actual": actual, "size": state.offset},
         )
+
+
+def _require_order(upload: UploadId, start: int | None, length: int) -> None:
+    if start is not None and start != length:
+        why = f"the chunk begins at byte {start}, the upload stands at {length}"
+        raise _out_of_order(why, upload, length)
+
+
+def _out_of_order(why: str, upload: UploadId, length: int) -> RangeInvalid:
+    return RangeInvalid(f"{why}: {upload}", detail={"offset": length}, size=length)
 
 
 def _ended(upload: UploadId) -> BlobUploadUnknown:

@@ -45,7 +45,9 @@ class Times(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     end: float | None = None
 
 
-class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="exchange", tag_field="record"):
+class Exchange(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="exchange", tag_field="record"
+):
     """One request and its response.
 
     Attributes:
@@ -100,7 +102,9 @@ class Action(StrEnum):
     SKIPPED = "skipped"
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="decision", tag_field="record"):
+class Decision(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="decision", tag_field="record"
+):
     """Why a piece of content was or was not moved.
 
     Attributes:

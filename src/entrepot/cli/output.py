@@ -1,0 +1,71 @@
+"""What commands write: data to stdout, for a pipe; progress and notes to stderr, for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any, Final
+
+__all__ = ["Output", "printable", "size", "table"]
+
+_UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
+
+
+class Output:
+    """Writes what a command has to say, in the form that was asked for.
+
+    Args:
+        as_json: Data as JSON.
+        quiet: No notes.
+    """
+
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        self._as_json = as_json
+        self._quiet = quiet
+
+    def result(self, document: Any, lines: Iterable[str]) -> None:  # noqa: ANN401 - anything JSON
+        """Write a command's data: the document with `--json`, else the lines."""
+        if self._as_json:
+            sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        else:
+            sys.stdout.writelines(f"{line}\n" for line in lines)
+        sys.stdout.flush()
+
+    def line(self, text: str) -> None:
+        """Write one item of data as soon as it is there."""
+        sys.stdout.write(f"{text}\n")
+
+    def raw(self, content: bytes) -> None:
+        """Write bytes to stdout as they are."""
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
+    def note(self, text: str) -> None:
+        """Tell people something, unless they want quiet."""
+        if not self._quiet:
+            print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is where notes are printed
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people: `3.2 MiB`."""
+    amount, unit = float(count), "B"
+    for larger in _UNITS:
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def table(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Return rows as lines with aligned columns."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def printable(text: str) -> str:
+    """Return the text without characters that could move a terminal's cursor: a peer may have written it."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

@@ -1,0 +1,1 @@
+"""Images: layers packed from files, images assembled from layers."""
