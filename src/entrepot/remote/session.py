@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import aiohttp
+import anyio
 from aiohttp.abc import ResolveResult
 from aiohttp.connector import Connection
 from aiohttp.resolver import ThreadedResolver
@@ -386,8 +387,12 @@ class _Outgoing:
             carrier.abort()
 
     async def settle(self) -> None:
-        """Wait until nobody reads the source any more, so that it can be closed."""
-        await self._idle.wait()
+        """Wait until nobody reads the source any more, so that it can be closed; also when cancelled.
+
+        aiohttp has cancelled its task by now, so this does not take long.
+        """
+        with anyio.CancelScope(shield=True):
+            await self._idle.wait()
 
 
 class _Resolver(ThreadedResolver):

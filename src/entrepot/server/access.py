@@ -38,7 +38,7 @@ class Access:
 
     def may_push(self, repository: RepositoryName) -> bool:
         """Tell whether they may push, so that an answer about content is a promise to keep it for them."""
-        return self.allows(Permission(repository, Action.PUSH))
+        return Action.PUSH in self.actions
 
 
 class Authoriser(Protocol):

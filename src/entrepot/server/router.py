@@ -15,6 +15,7 @@ read: `%3A` in a digest, which some HTTP libraries write for the colon (RFC 3986
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -61,6 +62,10 @@ MAX_TAGS: Final = 46
 
 MAX_QUERY_BYTES: Final = 8_192
 
+_REPEATED: Final = frozenset({"GET", "HEAD"})
+_KEPT_BYTES: Final = 512
+"""Up to this length of path and query a route is kept; nobody gets to fill the memory with long ones."""
+
 Query: TypeAlias = dict[str, list[str]]
 _Build: TypeAlias = Callable[[str, str, Query], Route]
 """Builds a route from a repository's name, the last part of the path, and the query."""
@@ -84,11 +89,21 @@ def match(method: str, raw_path: bytes, query: bytes = b"") -> Route:
         PaginationNumberInvalid: `n` is no number.
         RequestTooLong: The query is too long, or names too many tags.
     """
+    if method in _REPEATED and len(raw_path) + len(query) <= _KEPT_BYTES:
+        return _kept(method, raw_path, query)
+    return _match(method, raw_path, query)
+
+
+def _match(method: str, raw_path: bytes, query: bytes) -> Route:
     methods, name, last = _find(raw_path)
     build = methods.get(method)
     if build is None:
         raise _not_allowed(method, methods)
     return build(name, last, _parse_query(query) if query else {})
+
+
+_kept = lru_cache(maxsize=4_096)(_match)
+"""The routes of what is read over and over. A route is a value and says nothing about what there is."""
 
 
 def _find(raw_path: bytes) -> tuple[dict[str, _Build], str, str]:

@@ -7,6 +7,7 @@ lives here, above both databases.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import TypeVar
 
@@ -69,7 +70,7 @@ class Catalog:
         digest, media_type, size, subject, age = row
         if renew and age > self._half_lease_ms and not await self._renew(sql.TOUCH_MANIFEST, name, digest):
             raise _manifest_unknown(name, reference)
-        return StoredManifest(Digest(digest), media_type, size, Digest(subject) if subject else None)
+        return _stored_manifest(digest, media_type, size, subject)
 
     async def find_blob(self, name: RepositoryName, digest: Digest, *, renew: bool) -> StoredBlob:
         """Return a blob of the repository; see `find_manifest`.
@@ -462,6 +463,12 @@ class _Missing(Exception):  # noqa: N818 - carries a result out of a transaction
     def __init__(self, digests: list[Digest]) -> None:
         super().__init__()
         self.digests = digests
+
+
+@lru_cache(maxsize=4096)
+def _stored_manifest(digest: str, media_type: str, size: int, subject: str | None) -> StoredManifest:
+    """Return what a row says; the same few manifests are pulled all day."""
+    return StoredManifest(Digest(digest), media_type, size, Digest(subject) if subject else None)
 
 
 async def _repository(tx: Transaction, name: RepositoryName) -> int:

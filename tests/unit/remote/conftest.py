@@ -50,7 +50,6 @@ class Reply:
         repeats: How often the body is sent.
         raw: Sent instead of everything else.
         hangs: Never send anything.
-        lingers: Keep the connection open, reading nothing more, until the other side is gone.
     """
 
     status: int = 200
@@ -62,7 +61,6 @@ class Reply:
     repeats: int = 1
     raw: bytes | None = None
     hangs: bool = False
-    lingers: bool = False
 
 
 Answer = Reply | Callable[[Asked], Reply | Awaitable[Reply]]
@@ -74,7 +72,6 @@ class Peer:
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.connections = 0
-        self.open = 0
         self.port = 0
         self._answers: dict[tuple[str, str], list[Answer]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -108,14 +105,12 @@ class Peer:
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
-        self.open += 1
         try:
             while await self._serve_one(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ssl.SSLError):
             pass
         finally:
-            self.open -= 1
             writer.transport.abort()
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -160,8 +155,6 @@ class Peer:
                 writer.write(reply.body)
                 await writer.drain()
         await writer.drain()
-        while reply.lingers and not writer.is_closing():
-            await asyncio.sleep(0)
         return not reply.closes and reply.reads is None and length >= 0
 
 

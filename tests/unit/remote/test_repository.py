@@ -625,3 +625,17 @@ async def test_what_is_no_registry(odd: Any) -> None:
             await registry.ping()
         trial.peer.on("GET", "/v2/", odd.reply(body=b"{}"))
         await registry.ping()
+
+
+async def test_a_blob_of_which_only_the_digest_is_known(odd: Any) -> None:
+    """A HEAD says how big it is; a registry that does not say is no help."""
+    blob = odd.blob(b"content")
+    path = f"/v2/demo/app/blobs/{blob.digest}"
+    async with odd.trial() as trial:
+        with pytest.raises(BlobUnknown):
+            await trial.repository.describe_blob(blob.digest)
+        trial.peer.on("HEAD", path, odd.reply(length=7))
+        assert (await trial.repository.describe_blob(blob.digest)).size == 7
+        trial.peer.on("HEAD", path, odd.reply(length=-1))
+        with pytest.raises(ProtocolViolation, match="how big"):
+            await trial.repository.describe_blob(blob.digest)
