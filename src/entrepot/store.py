@@ -108,7 +108,9 @@ class Destination(Protocol):
             VerificationError: The bytes are not what the descriptor says.
         """
 
-    async def write_manifest(self, descriptor: Descriptor, raw: bytes, *, names: Collection[RefName] = ()) -> None:
+    async def write_manifest(
+        self, descriptor: Descriptor, raw: bytes, *, names: Collection[RefName] = ()
+    ) -> None:
         """Write a manifest and make these names point at it, all or nothing. Idempotent.
 
         Everything that the manifest is made of has been written before.

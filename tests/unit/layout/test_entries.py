@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from entrepot.errors import ManifestUnknown, StoreError
+from entrepot.errors import BlobUnknown, ManifestUnknown, StoreError
 from entrepot.layout import Layout, Root
 from entrepot.oci import Descriptor, mediatype
 from entrepot.reference import RefName, referrers_tag
@@ -217,6 +217,16 @@ async def test_the_digest_of_a_blob_is_no_manifest(layout: Layout) -> None:
         with pytest.raises(ManifestUnknown):
             await layout.delete_manifest(part.digest)
         assert await layout.has_blob(part.descriptor)
+
+
+async def test_a_listed_manifest_is_not_deleted_as_a_blob(layout: Layout) -> None:
+    """Its name would be left without it."""
+    built = image(seed="a")
+    await built.write_to(layout, names=[RefName("a")])
+
+    with pytest.raises(BlobUnknown):
+        await layout.delete_blob(built.digest)
+    assert await layout.resolve(RefName("a")) == built.descriptor.plain()
 
 
 # Referrers

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from entrepot.errors import BlobUploadUnknown, Unavailable
 from entrepot.oci.digest import Digest
+from entrepot.reference import RepositoryName
 from entrepot.storage import Registry, Repository, StorageSettings, UploadId, layout
 from entrepot.storage.database import Transaction
 from entrepot.testing.images import blob, chunked
@@ -87,7 +90,7 @@ async def test_a_request_that_lasted_long_leaves_its_upload_busy(
 ) -> None:
     """The idle time begins when a request ends: its client has the whole of half of it for the next one."""
     monkeypatch.setattr("entrepot.storage.uploads._LOOK_SECONDS", 0.02)
-    repository = (await open_registry(upload_idle_seconds=1)).repository(_name(registry))
+    repository = (await open_registry(upload_idle_seconds=1)).repository(RepositoryName("library/app"))
     upload = await begin(repository)
     body = stalling(b"slow")
     writing = asyncio.ensure_future(repository.append_upload(upload, body, start=None, length=None))
@@ -99,12 +102,6 @@ async def test_a_request_that_lasted_long_leaves_its_upload_busy(
     body.end.set()
     await writing
     assert len(await registry._database.scan("SELECT id FROM upload WHERE active_at > {now} - 500")) == 1
-
-
-def _name(registry: Registry) -> Any:
-    from entrepot.reference import RepositoryName
-
-    return RepositoryName("library/app")
 
 
 async def test_an_upload_without_a_file_ends_too(
@@ -138,24 +135,35 @@ async def test_files_of_no_upload_are_removed_and_nothing_else_is(
 
 
 async def test_an_upload_that_begins_while_orphans_are_looked_for_is_none(
-    registry: Registry, repository: Repository
+    registry: Registry, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rows are asked for after the files were listed: a row that comes first is always seen."""
-    listed = registry._files.uploads
+    """The rows are asked for after the files were listed: whoever asks first takes this upload for an orphan."""
+    listing = registry._files.uploads
+    script = """
+import asyncio, sys
+from pathlib import Path
+from entrepot.reference import RepositoryName
+from entrepot.storage import Registry, StorageSettings
+
+async def begin():
+    registry = await Registry.open(StorageSettings(root=Path(sys.argv[1])))
+    print((await registry.repository(RepositoryName("library/app")).begin_upload()).upload)
+    await registry.close()
+
+asyncio.run(begin())
+"""
     begun: list[UploadId] = []
-    loop = asyncio.get_running_loop()
 
     def list_late() -> list[UploadId]:
-        return [*listed(), *begun]
+        command = [sys.executable, "-c", script, str(registry.settings.root)]
+        begun.append(UploadId(subprocess.check_output(command, text=True).strip()))
+        return listing()
 
-    async def work() -> None:
-        begun.append(await begin(repository, b"young"))
-
-    await loop.create_task(work())
-    registry._files.uploads = list_late  # type: ignore[method-assign]
+    monkeypatch.setattr(registry._files, "uploads", list_late)
     await registry.maintain()
 
-    assert (await repository.upload_status(begun[0])).offset == 5
+    [upload] = begun
+    assert (await repository.upload_status(upload)).offset == 0
 
 
 async def test_garbage_is_removed_to_the_end_and_once_is_enough(

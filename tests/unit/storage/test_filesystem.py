@@ -156,7 +156,15 @@ async def test_a_blob_is_read_at_any_offset(
     reader = await files.open("content")
     size = len(WHOLE.raw)
     assert reader.size == size
-    for offset, count in ((0, 1), (0, size), (0, size + 10), (5, 65536), (size - 1, 10), (size, 10), (size + 9, 1)):
+    for offset, count in (
+        (0, 1),
+        (0, size),
+        (0, size + 10),
+        (5, 65536),
+        (size - 1, 10),
+        (size, 10),
+        (size + 9, 1),
+    ):
         assert await reader.read(offset, count) == WHOLE.raw[offset : offset + count]
     reader.close()
     reader.close()
@@ -220,9 +228,7 @@ async def test_a_link_in_place_of_a_blob_is_not_followed(
         await registry._files.hold(upload, wait_seconds=0)
 
 
-async def test_an_upload_without_room_is_503(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_upload_without_room_is_503(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     """No inode left for its file: the client may come again."""
     opening = os.open
 
