@@ -23,7 +23,9 @@ from entrepot.storage.preparation import prepare
 __all__ = ["serve"]
 
 _BACKLOG: Final = 16_384
-_MAX_HEADER_BYTES: Final = 64 * 1024
+_READ_BYTES: Final = 408 * 1024
+"""How much of a connection is read at a time. Uploads come in pieces of this size (64 KiB halved their rate), and no
+request may have a longer head: more is refused with 431 before we see it."""
 _RESPAWN_SECONDS: Final = 0.5
 _SPARE_DESCRIPTORS: Final = 256
 """Beside the connections: databases, logs, what libraries hold."""
@@ -77,7 +79,7 @@ def _run(settings: Settings, address: ports.Address, connections: int) -> int:
         backpressure=connections,
         http1_settings=HTTP1Settings(
             header_read_timeout=settings.http.header_timeout_seconds * 1_000,
-            max_buffer_size=417_792,
+            max_buffer_size=_READ_BYTES,
         ),
         respawn_failed_workers=True,
         respawn_interval=_RESPAWN_SECONDS,

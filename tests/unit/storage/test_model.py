@@ -234,8 +234,8 @@ class Histories(RuleBasedStateMachine):
 
     def _some_upload(self, model: Model, data: strategies.DataObject) -> UploadId:
         """Draw one of the repository's uploads, or now and then one of the other one's, or none at all."""
-        known = sorted(upload for one in self._model.values() for upload in one.uploads)
-        mine = sorted(model.uploads)
+        known = [upload for one in self._model.values() for upload in one.uploads]
+        mine = list(model.uploads)
         return data.draw(strategies.sampled_from([*mine, *mine, *known, UploadId("0" * 32)]))
 
     @rule(worker=some_worker)
