@@ -32,6 +32,13 @@ OpenRegistry = Callable[..., Awaitable[Registry]]
 MIB = CHUNK_BYTES
 
 
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that take over and give up in tenths of a second."""
+    monkeypatch.setattr("entrepot.storage.uploads._PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("entrepot.storage.uploads._LOOK_SECONDS", 0.1)
+
+
 class ClientGone(Exception):
     """What a body raises when its client has gone."""
 
@@ -306,6 +313,7 @@ async def test_a_name_in_the_storage_is_never_used_twice(
 # Whose an upload is
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_the_newest_request_wins_while_the_holder_waits_for_a_silent_client(
     repository: Repository, open_registry: OpenRegistry, stalling: type[Any]
 ) -> None:
@@ -324,6 +332,7 @@ async def test_the_newest_request_wins_while_the_holder_waits_for_a_silent_clien
     assert await read(repository, whole.digest) == whole.raw
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_what_a_superseded_request_still_has_in_its_hands_is_dropped(
     repository: Repository, open_registry: OpenRegistry, stalling: type[Any]
 ) -> None:
@@ -360,6 +369,7 @@ async def test_of_many_requests_at_once_the_newest_wins(
     await complete(repository, upload, Digest.of(contents[winner]))
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_cancelling_an_upload_ends_whoever_writes_it(
     repository: Repository, open_registry: OpenRegistry, stalling: type[Any], settings: StorageSettings
 ) -> None:
@@ -378,6 +388,7 @@ async def test_cancelling_an_upload_ends_whoever_writes_it(
         await repository.cancel_upload(upload)
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_request_that_is_cancelled_while_it_is_superseded_is_cancelled(
     repository: Repository, open_registry: OpenRegistry, stalling: type[Any]
 ) -> None:
@@ -428,6 +439,7 @@ async def test_a_finished_body_is_not_given_up_for_a_newer_request(
     assert set(locations) == set(blob_files(settings))
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_holder_that_does_not_let_go_is_503(
     registry: Registry, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
