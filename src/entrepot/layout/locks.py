@@ -18,7 +18,7 @@ from pathlib import Path
 
 import anyio
 
-from entrepot.layout.files import explained, in_thread
+from entrepot.layout.files import explained
 
 __all__ = ["locked"]
 
@@ -42,7 +42,8 @@ async def locked(path: Path, *, shared: bool = False) -> AsyncIterator[None]:
         StoreError: The file cannot be opened, or the file system knows no locks.
     """
     with explained("open the lock", path):
-        descriptor = await in_thread(_open, path, shared=shared)
+        # not in a thread: a task that is cancelled meanwhile would never see the descriptor
+        descriptor = _open(path, shared=shared)
     if descriptor is None:
         yield
         return
