@@ -170,8 +170,12 @@ async def test_garbage_is_removed_to_the_end_and_once_is_enough(
     registry: Registry, repository: Repository, settings: StorageSettings
 ) -> None:
     """More of it than one statement names; files that are gone already are no trouble."""
-    for number in range(1200):
-        await change(registry, "INSERT INTO garbage (location) VALUES ($1)", f"sha256/00/{number:05}")
+
+    async def work(tx: Transaction) -> None:
+        for number in range(1200):
+            await tx.execute("INSERT INTO garbage (location) VALUES ($1)", f"sha256/00/{number:05}")
+
+    await registry._database.transaction(work)
     directory = settings.root / layout.BLOBS / "sha256" / "00"
     directory.mkdir(parents=True)
     for number in range(0, 1200, 100):
