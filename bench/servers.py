@@ -85,7 +85,17 @@ def bare_granian(directory: Path, *, headers: Mapping[str, str], body: bytes) ->
     answer = directory / "answer.json"
     answer.write_text(json.dumps({"headers": dict(headers), "body": body.decode()}))
     host, port = address.split(":")
-    command = [beside_python("granian"), "--interface", "asginl", "--host", host, "--port", port]
+    command = [
+        beside_python("granian"),
+        "--interface",
+        "asginl",
+        "--loop",
+        "uvloop",
+        "--host",
+        host,
+        "--port",
+        port,
+    ]
     command += ["--workers", str(WORKERS), "--no-ws", "--log-level", "error", "bench.bare_app:app"]
     with running(
         command,

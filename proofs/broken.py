@@ -117,7 +117,7 @@ def _run(target: str, settings: Settings) -> None:
         port=port,
         interface=Interfaces.ASGI,
         workers=settings.server.workers,
-        loop=Loops.asyncio,
+        loop=Loops.auto,
         http=HTTPModes.http1,
         websockets=False,
         backpressure=settings.http.max_connections,

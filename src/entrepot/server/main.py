@@ -72,7 +72,7 @@ def _run(settings: Settings, address: ports.Address, connections: int) -> int:
         port=address.port,
         interface=Interfaces.ASGI,
         workers=settings.server.workers,
-        loop=Loops.asyncio,
+        loop=Loops.uvloop,
         http=HTTPModes.http1,
         websockets=False,
         backlog=_BACKLOG,
