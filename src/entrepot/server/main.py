@@ -23,8 +23,9 @@ from entrepot.storage.preparation import prepare
 __all__ = ["serve"]
 
 _BACKLOG: Final = 16_384
-_READ_BYTES: Final = 408 * 1024
-"""How much of a connection is read at a time. Uploads come in pieces of this size (64 KiB halved their rate), and no
+_READ_BYTES: Final = 192 * 1024
+"""How much of a connection is read at a time. Uploads come in pieces of this size (64 KiB halved their rate); what a
+reader has not taken may wait in as much (408 KiB cost each stalled one a mebibyte in all); and no
 request may have a longer head: more is refused with 431 before we see it."""
 _RESPAWN_SECONDS: Final = 0.5
 _SPARE_DESCRIPTORS: Final = 256
