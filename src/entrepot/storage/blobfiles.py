@@ -6,12 +6,16 @@ twice, or from a process that has lost its lease cannot take away bytes that som
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from entrepot.oci.digest import Digest
 from entrepot.storage.content import UploadId
 
-__all__ = ["BlobFiles", "BlobReader", "Staged"]
+__all__ = ["MAX_PIECES", "BlobFiles", "BlobReader", "Staged"]
+
+
+MAX_PIECES: Final = 1024
+"""What one system call takes (`IOV_MAX`)."""
 
 
 class BlobReader(Protocol):
@@ -37,8 +41,8 @@ class Staged(Protocol):
     def length(self) -> int:
         """Return how many bytes there are."""
 
-    async def write(self, data: bytes | bytearray) -> None:
-        """Append; returns once the bytes would survive the process.
+    async def write(self, *pieces: bytes) -> None:
+        """Append these, at most `MAX_PIECES`, one after the other; returns once the bytes would survive the process.
 
         Raises:
             Unavailable: There is no room.

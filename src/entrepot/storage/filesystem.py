@@ -145,12 +145,12 @@ class _StagedFile:
     def length(self) -> int:
         return self._length
 
-    async def write(self, data: bytes | bytearray) -> None:
+    async def write(self, *pieces: bytes) -> None:
         try:
-            if len(data) <= _INLINE_BYTES:
-                self._write(data)
+            if sum(map(len, pieces)) <= _INLINE_BYTES:
+                self._write(*pieces)
             else:
-                await self._files.threads.run(self._write, data)
+                await self._files.threads.run(self._write, *pieces)
         except OSError as error:
             self._length = os.fstat(self._descriptor).st_size
             raise _refusal(error) from error
@@ -176,12 +176,21 @@ class _StagedFile:
             self._closed = True
             os.close(self._descriptor)
 
-    def _write(self, data: bytes | bytearray) -> None:
-        rest = memoryview(data)
+    def _write(self, *pieces: bytes) -> None:
+        rest = [memoryview(piece) for piece in pieces if piece]
         while rest:
-            written = os.pwrite(self._descriptor, rest, self._length)
+            written = os.pwritev(self._descriptor, rest, self._length)
             self._length += written
-            rest = rest[written:]
+            rest = _behind(rest, written)
+
+
+def _behind(pieces: list[memoryview], count: int) -> list[memoryview]:
+    """Return what is left of these pieces behind their first `count` bytes."""
+    for position, piece in enumerate(pieces):
+        if count < len(piece):
+            return [piece[count:], *pieces[position + 1 :]]
+        count -= len(piece)
+    return []
 
 
 class _FileReader:

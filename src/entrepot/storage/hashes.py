@@ -23,10 +23,11 @@ class HashState:
     offset: int
     hasher: Hasher
 
-    def update(self, data: bytes | bytearray) -> None:
-        """Take in the bytes at `offset`."""
-        self.hasher.update(data)
-        self.offset += len(data)
+    def update(self, *pieces: bytes) -> None:
+        """Take in the bytes at `offset`, one piece after the other."""
+        for piece in pieces:
+            self.hasher.update(piece)
+            self.offset += len(piece)
 
 
 class HashStates:

@@ -32,7 +32,7 @@ from entrepot.errors import (
 )
 from entrepot.oci.digest import Digest, new_hasher
 from entrepot.reference import RepositoryName
-from entrepot.storage.blobfiles import BlobFiles, Staged
+from entrepot.storage.blobfiles import MAX_PIECES, BlobFiles, Staged
 from entrepot.storage.catalog import Catalog
 from entrepot.storage.content import StoredBlob, UploadId, UploadStatus
 from entrepot.storage.hashes import HashState, HashStates
@@ -345,7 +345,8 @@ class _Pump:
         self._session = session
         self._state = state
         self._threads = threads
-        self._buffer = bytearray()
+        self._pieces: list[bytes] = []
+        self._bytes = 0
         self._under_way: asyncio.Task[None] | None = None
         self.in_step = True
 
@@ -353,8 +354,10 @@ class _Pump:
         """Move all of it. However the body ends, what has arrived is written before this returns."""
         try:
             async for chunk in body:
-                self._buffer += chunk
-                if len(self._buffer) >= CHUNK_BYTES:
+                # kept apart: joining them would copy every byte once more
+                self._pieces.append(chunk)
+                self._bytes += len(chunk)
+                if self._bytes >= CHUNK_BYTES or len(self._pieces) == MAX_PIECES:
                     await self._flush()
         except BaseException:
             # why it broke off matters more than why the rest of it cannot be kept
@@ -367,33 +370,34 @@ class _Pump:
 
     async def _flush(self) -> None:
         await self._settle()
-        if not self._buffer:
+        if not self._bytes:
             return
-        data, self._buffer = self._buffer, bytearray()
+        pieces, size = self._pieces, self._bytes
+        self._pieces, self._bytes = [], 0
         await self._session.require_newest()
-        if len(data) <= _INLINE_BYTES:
-            await self._store(data)
+        if size <= _INLINE_BYTES:
+            await self._store(pieces, inline=True)
         else:
-            self._under_way = asyncio.create_task(self._store(data))
+            self._under_way = asyncio.create_task(self._store(pieces, inline=False))
 
     async def _settle(self) -> None:
         if self._under_way is not None:
             task, self._under_way = self._under_way, None
             await settled(task)
 
-    async def _store(self, data: bytearray) -> None:
+    async def _store(self, pieces: list[bytes], *, inline: bool) -> None:
         if self._state is None:
-            await self._session.staged.write(data)
+            await self._session.staged.write(*pieces)
             return
         # out of step until both are done: if the disk is full, the hash has seen what the file has not
         self.in_step = False
-        if len(data) <= _INLINE_BYTES:
-            await self._session.staged.write(data)
-            self._state.update(data)
+        if inline:
+            await self._session.staged.write(*pieces)
+            self._state.update(*pieces)
         else:
-            hashing = self._threads.start(self._state.update, data)
+            hashing = self._threads.start(self._state.update, *pieces)
             try:
-                await self._session.staged.write(data)
+                await self._session.staged.write(*pieces)
             finally:
                 await settled(hashing)
         self.in_step = True
