@@ -67,6 +67,21 @@ async def test_a_request_makes_an_upload_busy_again(
     assert (await repository.upload_status(upload)).offset == 1
 
 
+async def test_an_upload_that_is_used_again_while_it_expires_stays(
+    registry: Registry, repository: Repository, open_registry: OpenRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was idle when the list was made; whether it still is decides the transaction that ends it."""
+    upload = await begin(repository, b"bytes")
+
+    async def idle_uploads(**_: int) -> list[UploadId]:
+        return [upload]
+
+    monkeypatch.setattr(registry._catalog, "idle_uploads", idle_uploads)
+    await registry.maintain()
+
+    assert (await repository.upload_status(upload)).offset == 5
+
+
 async def test_an_upload_that_somebody_writes_is_not_idle(
     repository: Repository, open_registry: OpenRegistry, stalling: type[Any]
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from entrepot.errors import BlobUnknown, StoreError, Unavailable
@@ -226,6 +228,20 @@ async def test_a_link_in_place_of_a_blob_is_not_followed(
         await registry._files.open("link")
     with pytest.raises(StoreError):
         await registry._files.hold(upload, wait_seconds=0)
+
+
+async def test_who_waits_for_an_upload_that_is_discarded_does_not_get_it(
+    registry: Registry, repository: Repository
+) -> None:
+    """The lock of a file that has no name any more is worth nothing."""
+    upload = (await repository.begin_upload()).upload
+    staged = await registry._files.hold(upload, wait_seconds=0)
+    waiting = asyncio.ensure_future(registry._files.hold(upload, wait_seconds=10))
+    await anyio.lowlevel.checkpoint()
+    await registry._files.discard(upload)
+    staged.close()
+    with pytest.raises(FileNotFoundError):
+        await waiting
 
 
 async def test_an_upload_without_room_is_503(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:

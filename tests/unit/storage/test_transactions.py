@@ -87,6 +87,24 @@ async def test_what_was_answered_is_seen_by_everybody(database: SQLite, path: Pa
     assert subprocess.check_output([sys.executable, "-c", script, str(path)], text=True) == "[(7,)]\n"
 
 
+async def test_a_row_is_asked_for_once_as_long_as_nobody_commits(database: SQLite, path: Path) -> None:
+    """A point read costs no SQL until somebody has committed, here or in another process; then it is asked again."""
+    asked: list[str] = []
+    database._point.set_trace_callback(asked.append)
+    for _ in range(3):
+        assert await database.point(NUMBERS) is None
+    assert len(asked) == 1
+    await database.transaction(insert(1))
+    for _ in range(3):
+        assert await database.point(NUMBERS) == (1,)
+    assert len(asked) == 2
+    other = SQLite(path, path.with_name("catalog.lock"))
+    await other.transaction(insert(0))
+    other.close()
+    assert await database.point(NUMBERS) == (0,)
+    database._point.set_trace_callback(None)
+
+
 async def test_one_members_refusal_undoes_that_member_only(database: SQLite, path: Path) -> None:
     """Of a group, a member that raises leaves nothing behind, and the others are committed."""
 

@@ -328,6 +328,23 @@ async def test_a_small_write_that_fails_spoils_no_hash(spawn: Spawn) -> None:
     await worker.ask("complete", upload=upload, size=size, seed=seed, skip=2 * MIB + 500)
 
 
+@pytest.mark.parametrize("rest", [MIB, 1000])
+async def test_a_hash_never_knows_bytes_that_the_disk_did_not_take(spawn: Spawn, rest: int) -> None:
+    """After a write that failed other bytes come in its place: what was hashed of the failed ones is forgotten."""
+    room = 2 * MIB + 500
+    worker = await spawn()
+    upload = await worker.ask("begin")
+    await worker.ask("append", upload=upload, size=2 * MIB, seed="first")
+    await worker.ask("limit_file_size", count=room)
+    with pytest.raises(Unavailable, match="no room"):
+        await worker.ask("append", upload=upload, size=2 * MIB + rest, seed="first", skip=2 * MIB)
+    await worker.ask("limit_file_size", count=1 << 40)
+    await worker.ask("append", upload=upload, size=4 * MIB, seed="second", skip=room)
+
+    whole = blob(4 * MIB, "first").raw[:room] + blob(4 * MIB, "second").raw[room:]
+    await worker.ask("complete_as", upload=upload, digest=Digest.of(whole))
+
+
 async def test_a_completion_that_cannot_be_committed_can_be_repeated(
     repository: Repository, spawn: Spawn, settings: StorageSettings, registry: Registry
 ) -> None:
@@ -466,6 +483,17 @@ async def test_the_lock_of_a_killed_holder_is_free(spawn: Spawn, repository: Rep
     assert await read(repository, WHOLE.digest) == WHOLE.raw
 
 
+async def test_an_uploads_row_is_durable_before_its_file_is_made(
+    repository: Repository, settings: StorageSettings
+) -> None:
+    """A file without a row is an orphan, and orphans are removed: so the row comes first."""
+    with nobody_commits(settings):
+        beginning = asyncio.ensure_future(repository.begin_upload())
+        await turns()
+        assert files(settings, layout.UPLOADS) == []
+    assert files(settings, layout.UPLOADS) == [(await beginning).upload]
+
+
 async def test_an_upload_whose_file_was_never_made_is_unknown(
     registry: Registry, repository: Repository
 ) -> None:
@@ -487,11 +515,13 @@ async def test_a_lock_is_not_had_while_it_is_cancelled(registry: Registry, repos
     files: FileSystem = registry._files
     upload = await begin(repository)
     staged = await files.hold(upload, wait_seconds=0)
+    opened = os.listdir("/proc/self/fd")
     with anyio.move_on_after(0.02) as scope:
         await files.hold(upload, wait_seconds=10)
     assert scope.cancelled_caught
     with pytest.raises(TimeoutError):
         await files.hold(upload, wait_seconds=0)
+    assert os.listdir("/proc/self/fd") == opened
     staged.close()
     staged.close()
 

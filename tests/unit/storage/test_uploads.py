@@ -351,9 +351,30 @@ async def test_what_a_superseded_request_still_has_in_its_hands_is_dropped(
     await complete(repository, upload, Digest.of(b"new"))
 
 
-async def test_of_many_requests_at_once_the_newest_wins(
-    repository: Repository, open_registry: OpenRegistry
+@pytest.mark.usefixtures("hurried")
+async def test_a_request_that_does_not_fit_does_not_take_over(
+    repository: Repository, open_registry: OpenRegistry, stalling: type[Any]
 ) -> None:
+    """Otherwise of two at the same place neither would succeed: this one is 416, the slow one before it goes on."""
+    whole = blob(2 * MIB, "whole")
+    upload = await begin(repository)
+    body = stalling(whole.raw)
+    holder = asyncio.ensure_future(repository.append_upload(upload, body, start=0, length=2 * MIB))
+    await body.stalled.wait()
+    while (await repository.upload_status(upload)).offset < 2 * MIB:
+        await anyio.lowlevel.checkpoint()
+    other = (await open_registry()).repository(repository.name)
+
+    with pytest.raises(RangeInvalid) as caught:
+        await append(other, upload, whole.raw, start=0)
+
+    assert caught.value.size == 2 * MIB
+    body.end.set()
+    assert (await holder).offset == 2 * MIB
+    await complete(repository, upload, whole.digest)
+
+
+async def test_of_many_requests_at_once_one_wins(repository: Repository, open_registry: OpenRegistry) -> None:
     """Ten whole PATCHes at the same place in two workers: exactly one is taken, the others are 416."""
     places = [repository, (await open_registry()).repository(repository.name)]
     upload = await begin(repository)

@@ -78,6 +78,13 @@ class Commands:
         )
         return found.location
 
+    async def complete_as(self, upload: str, digest: str) -> str:
+        """Complete with what has been appended."""
+        found = await self._repository.complete_upload(
+            UploadId(upload), Digest(digest), None, start=None, length=None
+        )
+        return found.location
+
     async def complete_and_die(self, upload: str, size: int, seed: str) -> str:
         """Die where bytes have their own name and the catalog does not know it yet."""
 
