@@ -491,7 +491,8 @@ async def test_an_uploads_row_is_durable_before_its_file_is_made(
         beginning = asyncio.ensure_future(repository.begin_upload())
         await turns()
         assert files(settings, layout.UPLOADS) == []
-    assert files(settings, layout.UPLOADS) == [(await beginning).upload]
+    upload = (await beginning).upload
+    assert files(settings, layout.UPLOADS) == [upload]
 
 
 async def test_an_upload_whose_file_was_never_made_is_unknown(
