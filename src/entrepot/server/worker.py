@@ -8,21 +8,20 @@ would share the port with the successor's.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import os
 import secrets
-import signal
 from contextlib import suppress
 from typing import Final
 
-from entrepot.errors import EntrepotError, StoreError
+from entrepot.errors import EntrepotError
 from entrepot.server.access_log import AccessLog
 from entrepot.server.app import assemble
 from entrepot.server.asgi import Application, Receive, Scope, Send
 from entrepot.server.config import Settings
 from entrepot.server.log import Log
 from entrepot.server.metrics import Metrics
+from entrepot.server.parent import follow
 from entrepot.storage.registry import Registry
 
 __all__ = ["PARENT_VARIABLE", "SETTINGS_VARIABLE", "Worker", "create"]
@@ -30,7 +29,6 @@ __all__ = ["PARENT_VARIABLE", "SETTINGS_VARIABLE", "Worker", "create"]
 SETTINGS_VARIABLE: Final = "ENTREPOT_WORKER_SETTINGS"
 PARENT_VARIABLE: Final = "ENTREPOT_WORKER_PARENT"
 
-_PR_SET_PDEATHSIG: Final = 1
 _METRICS_SECONDS: Final = 1.0
 _UPKEEP_SECONDS: Final = 60.0
 _COLLECTOR_THRESHOLDS: Final = (20_000, 20, 50)
@@ -57,6 +55,8 @@ class Worker:
         self._metrics = Metrics()
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._app: Application | None = None
+        if parent is not None:
+            follow(parent, serving=lambda: self._app is not None, drain_seconds=settings.server.drain_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or live through a lifespan (ASGI, "Lifespan Protocol")."""
@@ -69,7 +69,6 @@ class Worker:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            self._follow_parent()
             registry = await Registry.open(self._settings.for_storage())
         except (EntrepotError, OSError) as error:
             self._log.error("a worker could not start", error=str(error))
@@ -95,14 +94,6 @@ class Worker:
                 access_log.close()
             await registry.close()
         await send({"type": "lifespan.shutdown.complete"})
-
-    def _follow_parent(self) -> None:
-        """See to it that this process gets SIGTERM when the one that started it ends, for whatever reason."""
-        if self._parent is None:
-            return
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != self._parent:
-            raise StoreError(f"the process that started this worker has ended: {self._parent}")
 
     def _calm_collector(self) -> None:
         """Keep Python's collector of cycles from looking through all modules again and again.

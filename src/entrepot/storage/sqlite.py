@@ -1,7 +1,7 @@
 """The catalog on SQLite: one writer thread per process that commits in groups, readers that never wait.
 
-Any number of processes on one host share the file. Whoever writes holds `catalog.lock`, so that writers queue in
-the kernel in the order of their coming; SQLite's own busy handler polls and was seen to starve one of four
+Any number of processes on one host share the file. Whoever writes holds `catalog.lock`, so that writers wait in
+the kernel and are woken when it is free; SQLite's own busy handler polls and was seen to starve one of four
 processes. A group of waiting transactions shares one `BEGIN IMMEDIATE … COMMIT`, each in a savepoint of its
 own: a refusal undoes one member only, and no member is answered before the commit of all.
 """

@@ -354,6 +354,9 @@ class _Pump:
         """Move all of it. However the body ends, what has arrived is written before this returns."""
         try:
             async for chunk in body:
+                if not chunk:
+                    # not a piece: that many of them with no byte to write would never be flushed
+                    continue
                 # kept apart: joining them would copy every byte once more
                 self._pieces.append(chunk)
                 self._bytes += len(chunk)

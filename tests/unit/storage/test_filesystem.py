@@ -244,6 +244,26 @@ async def test_who_waits_for_an_upload_that_is_discarded_does_not_get_it(
         await waiting
 
 
+async def test_what_the_kernel_takes_in_parts_is_written_once_and_in_order(
+    registry: Registry, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write may take less than it was given, and end inside any of the pieces."""
+    writing = os.pwritev
+
+    def partly(descriptor: int, pieces: list[memoryview], offset: int) -> int:
+        return writing(descriptor, [pieces[0][:7]] if len(pieces[0]) > 1 else pieces[:2], offset)
+
+    monkeypatch.setattr(os, "pwritev", partly)
+    upload = (await repository.begin_upload()).upload
+    staged = await registry._files.hold(upload, wait_seconds=0)
+    pieces = [b"a", b"", b"bc", b"d", b"0123456789" * 3, b"e"]
+    await staged.write(*pieces)
+    await staged.write(b"end")
+    assert await staged.read(0, 100) == b"".join(pieces) + b"end"
+    assert staged.length == len(b"".join(pieces)) + 3
+    staged.close()
+
+
 async def test_an_upload_without_room_is_503(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     """No inode left for its file: the client may come again."""
     opening = os.open

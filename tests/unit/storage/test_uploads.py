@@ -186,6 +186,26 @@ async def test_bytes_of_a_request_that_breaks_off_stay_and_count(repository: Rep
     assert await read(repository, whole.digest) == whole.raw
 
 
+async def test_a_body_may_come_in_pieces_of_any_size(repository: Repository) -> None:
+    """Thousands of single bytes, empty pieces in between and before, pieces larger than what is written at once."""
+    whole = blob(3 * MIB + 4000, "whole")
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(1500):
+            yield b""
+        for offset in range(3000):
+            yield whole.raw[offset : offset + 1]
+            yield b""
+        yield whole.raw[3000 : 3 * MIB]
+        yield whole.raw[3 * MIB :]
+
+    upload = await begin(repository)
+    status = await repository.append_upload(upload, body(), start=0, length=len(whole.raw))
+    assert status.offset == len(whole.raw)
+    await complete(repository, upload, whole.digest)
+    assert await read(repository, whole.digest) == whole.raw
+
+
 @pytest.mark.parametrize("announced", [5, 7])
 async def test_a_body_of_another_length_is_refused_and_its_bytes_stay(
     repository: Repository, announced: int

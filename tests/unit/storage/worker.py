@@ -20,6 +20,7 @@ from entrepot.oci.digest import Digest
 from entrepot.reference import RepositoryName, Tag
 from entrepot.storage import Registry, StorageSettings, UploadId
 from entrepot.storage.catalog import Catalog
+from entrepot.store import CHUNK_BYTES
 from entrepot.testing.images import blob, chunked
 
 _NAME = RepositoryName("library/app")
@@ -56,10 +57,17 @@ class Commands:
         return (await self._repository.upload_status(UploadId(upload))).offset
 
     async def append(
-        self, upload: str, size: int, seed: str, skip: int = 0, stall: bool = False, start: int | None = None
+        self,
+        upload: str,
+        size: int,
+        seed: str,
+        skip: int = 0,
+        stall: bool = False,
+        start: int | None = None,
+        chunk: int = CHUNK_BYTES,
     ) -> int:
         """Append what comes behind the first `skip` of `size` made-up bytes, then stall until told to `proceed`."""
-        body = self._body(blob(size, seed).raw[skip:], stall=stall)
+        body = self._body(blob(size, seed).raw[skip:], stall=stall, chunk=chunk)
         status = await self._repository.append_upload(UploadId(upload), body, start=start, length=None)
         return status.offset
 
@@ -134,9 +142,9 @@ class Commands:
     async def maintain(self) -> None:
         await self._registry.maintain()
 
-    async def _body(self, raw: bytes, *, stall: bool) -> AsyncIterator[bytes]:
-        async for chunk in chunked(raw):
-            yield chunk
+    async def _body(self, raw: bytes, *, stall: bool, chunk: int = CHUNK_BYTES) -> AsyncIterator[bytes]:
+        async for piece in chunked(raw, chunk):
+            yield piece
         if stall:
             _write({"number": 0, "result": "stalled"})
             await self._proceed.wait()
