@@ -28,7 +28,9 @@ def follow(parent: int, *, serving: Callable[[], bool], drain_seconds: float) ->
             lets them finish.
         drain_seconds: How long they may take.
     """
-    threading.Thread(target=_follow, args=(parent, serving, drain_seconds), name="parent", daemon=True).start()
+    threading.Thread(
+        target=_follow, args=(parent, serving, drain_seconds), name="parent", daemon=True
+    ).start()
 
 
 def _follow(parent: int, serving: Callable[[], bool], drain_seconds: float) -> None:
