@@ -37,7 +37,10 @@ class Disk:
         self._mount_point = mount_point
 
     def cut_power(self) -> None:
-        """Lose everything that has not been written. Whoever uses the file system gets errors from now on."""
+        """Lose everything that has not been written. Whoever uses the file system gets errors from now on.
+
+        An fsync that is under way just then may report success although its bytes are lost.
+        """
         descriptor = os.open(self._mount_point, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.ioctl(descriptor, _EXT4_IOC_SHUTDOWN, _NO_LOG_FLUSH)

@@ -84,12 +84,19 @@ class RepositoryLedger:
 
 
 class Ledger:
-    """Everything that was acknowledged to any writer. May be used by several threads."""
+    """Everything that was acknowledged to any writer. May be used by several threads.
+
+    Attributes:
+        acknowledged: How many requests.
+        late: Repository and digest of what was acknowledged while this was closed.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._repositories: dict[str, RepositoryLedger] = {}
+        self._closed = False
         self.acknowledged = 0
+        self.late: list[tuple[str, str]] = []
 
     @contextmanager
     def repository(self, name: str) -> Iterator[RepositoryLedger]:
@@ -97,10 +104,40 @@ class Ledger:
         with self._lock:
             yield self._repositories.setdefault(name, RepositoryLedger())
 
-    def count(self) -> None:
-        """Count one acknowledgement."""
+    def acknowledge_blob(self, name: str, digest: str, *, size: int) -> None:
+        """Note that the server has said that it has a blob of this size."""
         with self._lock:
+            if self._closed:
+                self.late.append((name, digest))
+                return
+            repository = self._repositories[name]
+            # the smallest blobs are pushed by several writers at once, so another may have noted it before
+            repository.unacknowledged.pop(digest, None)
+            repository.blobs[digest] = size
             self.acknowledged += 1
+
+    def acknowledge_write(self, name: str, write: Write, *, size: int = 0) -> None:
+        """Note that the server has said that a tag is set to a manifest of this size, or that there is none."""
+        with self._lock:
+            if self._closed:
+                if write.value is not None:
+                    self.late.append((name, write.value))
+                return
+            write.acknowledge()
+            if write.value is not None:
+                self._repositories[name].manifests[write.value] = size
+            self.acknowledged += 1
+
+    def close(self) -> None:
+        """Count nothing as acknowledged from now on: whatever happens next may come before or after an answer."""
+        with self._lock:
+            self._closed = True
+
+    def reopen(self) -> None:
+        """Count again, and forget the answers that came too late."""
+        with self._lock:
+            self._closed = False
+            self.late.clear()
 
     def repositories(self) -> dict[str, RepositoryLedger]:
         """Return everything; only while nobody writes."""

@@ -6,6 +6,7 @@ import contextlib
 import random
 import shutil
 from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from bench.processes import ProcessError, poll
 from bench.servers import Server
 
 from proofs.claims import Claim, Control, Finding, Trial, at_least, equal
+from proofs.connection import Connection
 from proofs.disk import Disk, disk
 from proofs.ledger import Ledger
 from proofs.oracle import everything, inspect_root, look
+from proofs.repository import Repository
 from proofs.server import kill, registry, root_of
 from proofs.writers import writing
 
@@ -56,12 +59,16 @@ class Cuts:
         cuts: How many.
         lossy: After how many something was wrong.
         acknowledged: How many blobs, manifests and deletions were acknowledged in all.
+        late: How many were acknowledged after a cut had begun, which no power cut would have let through.
+        late_and_lost: How many of these are not there, which is no complaint.
         problems: What was wrong.
     """
 
     cuts: int = 0
     lossy: int = 0
     acknowledged: int = 0
+    late: int = 0
+    late_and_lost: int = 0
     problems: list[str] = field(default_factory=list)
 
     def add(self, problems: list[str]) -> None:
@@ -105,6 +112,9 @@ def _use_up(
                 except ProcessError as error:
                     found.add([*problems, f"I8 it does not start any more: {error}"])
                     return
+                found.late += len(ledger.late)
+                found.late_and_lost += _absent(server, ledger)
+                ledger.reopen()
                 found.add([*problems, *look(server.address, ledger)])
             found.problems += _last_look(server, place, ledger)
     finally:
@@ -115,11 +125,24 @@ def _cut(server: Server, under_it: Disk, ledger: Ledger, chance: random.Random) 
     """Have writers push, and cut the power at some moment; what they have found wrong by themselves."""
     with writing(server.address, ledger, count=_WRITERS, chance=chance) as writers:
         poll(lambda: False, seconds=chance.uniform(*_WRITING_SECONDS))
+        # a power cut lets no answer out; ours lets some: an fsync under way in that moment was seen to report success
+        ledger.close()
         under_it.cut_power()
         kill(server)
     under_it.unmount()
     under_it.mount()
     return [problem for writer in writers for problem in writer.problems]
+
+
+def _absent(server: Server, ledger: Ledger) -> int:
+    """Count what was acknowledged too late to count, and is not there."""
+    with Connection(server.address) as connection:
+        found = [Repository(connection, name) for name, _ in ledger.late]
+        return sum(
+            repository.blob(digest).status != HTTPStatus.OK
+            and repository.manifest(digest).status != HTTPStatus.OK
+            for repository, (_, digest) in zip(found, ledger.late, strict=True)
+        )
 
 
 def _last_look(server: Server, place: Path, ledger: Ledger) -> list[str]:

@@ -71,6 +71,9 @@ class Writer:
             return
         except WrongAnswerError as error:
             self.problems.append(f"{self.name}: {error}")
+        except Exception as error:
+            # a writer that dies quietly would leave a proof that proves less than it says
+            self.problems.append(f"{self.name}: the writer itself failed: {error!r}")
 
     def step(self, connection: Connection) -> None:
         """Push an image, or delete a tag."""
@@ -109,12 +112,11 @@ class Writer:
         if answer.status == HTTPStatus.ACCEPTED:
             if possible == {None}:
                 self.problems.append(f"{self.name}:{tag} was deleted although it was not there")
-            write.acknowledge()
-            self._ledger.count()
+            self._ledger.acknowledge_write(self.name, write)
         elif answer.status == HTTPStatus.NOT_FOUND:
             if None not in possible:
                 self.problems.append(f"{self.name}:{tag} is unknown although it is acknowledged")
-            write.acknowledge()
+            self._ledger.acknowledge_write(self.name, write)
         else:
             require(answer, HTTPStatus.ACCEPTED, f"DELETE of tag {tag}")
 
@@ -125,10 +127,7 @@ class Writer:
         upload = repository.begin()
         answer = repository.complete(upload, digest, [data], length=len(data))
         require(answer, HTTPStatus.CREATED, f"PUT of blob {digest}")
-        with self._ledger.repository(repository.name) as ledger:
-            del ledger.unacknowledged[digest]
-            ledger.blobs[digest] = len(data)
-        self._ledger.count()
+        self._ledger.acknowledge_blob(repository.name, digest, size=len(data))
 
     def _put_manifest(self, repository: Repository, tag: str, raw: bytes) -> None:
         digest = digest_of(raw)
@@ -136,10 +135,7 @@ class Writer:
             write = ledger.tag(tag).begin(digest)
         answer = repository.put_manifest(tag, raw)
         require(answer, HTTPStatus.CREATED, f"PUT of manifest {digest}")
-        write.acknowledge()
-        with self._ledger.repository(repository.name) as ledger:
-            ledger.manifests[digest] = len(raw)
-        self._ledger.count()
+        self._ledger.acknowledge_write(repository.name, write, size=len(raw))
 
 
 @contextmanager
