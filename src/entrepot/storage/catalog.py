@@ -239,11 +239,7 @@ class Catalog:
             tags = await tx.fetch(sql.DELETE_TAGS_OF, repository, digest)
             for (tag,) in sorted(tags):
                 await _remember(tx, repository, tag, None)
-            rows = await tx.fetch(
-                sql.DELETE_MANIFEST,
-                repository,
-                digest,
-            )
+            rows = await tx.fetch(sql.DELETE_MANIFEST, repository, digest)
             if not rows:
                 raise _manifest_unknown(name, digest)
             await tx.execute(sql.DELETE_CONTENT, digest)
@@ -263,19 +259,11 @@ class Catalog:
 
         async def work(tx: Transaction) -> None:
             repository = await _repository(tx, name)
-            rows = await tx.fetch(
-                sql.LOCK_LINK,
-                repository,
-                digest,
-            )
+            rows = await tx.fetch(sql.LOCK_LINK, repository, digest)
             if not rows:
                 raise _blob_unknown(name, digest)
             # a statement of its own: one that does both would look at the past of whoever it had to wait for
-            used = await tx.fetch(
-                sql.FIND_USER_OF_BLOB,
-                repository,
-                digest,
-            )
+            used = await tx.fetch(sql.FIND_USER_OF_BLOB, repository, digest)
             if used:
                 raise Unsupported(
                     f"the blob is used by a manifest, {used[0][0]}: {digest}",
@@ -298,10 +286,7 @@ class Catalog:
 
         async def work(tx: Transaction) -> StoredBlob | None:
             if source is None:
-                rows = await tx.fetch(
-                    sql.FIND_BLOB_ANYWHERE,
-                    digest,
-                )
+                rows = await tx.fetch(sql.FIND_BLOB_ANYWHERE, digest)
             else:
                 rows = await tx.fetch(sql.FIND_BLOB, source, digest)
             if not rows:
@@ -318,12 +303,7 @@ class Catalog:
 
         async def work(tx: Transaction) -> None:
             repository = await _ensure_repository(tx, name)
-            await tx.execute(
-                sql.INSERT_UPLOAD,
-                upload,
-                repository,
-                algorithm,
-            )
+            await tx.execute(sql.INSERT_UPLOAD, upload, repository, algorithm)
 
         await self.database.transaction(work)
 
@@ -346,11 +326,7 @@ class Catalog:
         """
 
         async def work(tx: Transaction) -> int:
-            rows = await tx.fetch(
-                sql.RAISE_EPOCH,
-                upload,
-                name,
-            )
+            rows = await tx.fetch(sql.RAISE_EPOCH, upload, name)
             if not rows:
                 raise _upload_unknown(name, upload)
             epoch: int = rows[0][0]
@@ -380,12 +356,7 @@ class Catalog:
             ended = await tx.fetch(sql.FINISH_UPLOAD, upload)
             if not ended:
                 return None
-            rows = await tx.fetch(
-                sql.UPSERT_BLOB,
-                blob.digest,
-                blob.size,
-                blob.location,
-            )
+            rows = await tx.fetch(sql.UPSERT_BLOB, blob.digest, blob.size, blob.location)
             location: str = rows[0][0]
             await _link_blob(tx, ended[0][0], blob.digest)
             if location != blob.location:
@@ -402,11 +373,7 @@ class Catalog:
         """
 
         async def work(tx: Transaction) -> None:
-            rows = await tx.fetch(
-                sql.DELETE_UPLOAD,
-                upload,
-                name,
-            )
+            rows = await tx.fetch(sql.DELETE_UPLOAD, upload, name)
             if not rows:
                 raise _upload_unknown(name, upload)
 
@@ -416,24 +383,14 @@ class Catalog:
 
     async def idle_uploads(self, *, idle_seconds: int, limit: int) -> list[UploadId]:
         """Return uploads that no request has touched for so long."""
-        rows = await self.database.scan(
-            sql.LIST_IDLE_UPLOADS,
-            idle_seconds * 1000,
-            limit,
-        )
+        rows = await self.database.scan(sql.LIST_IDLE_UPLOADS, idle_seconds * 1000, limit)
         return [UploadId(row[0]) for row in rows]
 
     async def expire_upload(self, upload: UploadId, *, idle_seconds: int) -> bool:
         """Take an upload away if it is idle still."""
 
         async def work(tx: Transaction) -> bool:
-            return bool(
-                await tx.fetch(
-                    sql.EXPIRE_UPLOAD,
-                    upload,
-                    idle_seconds * 1000,
-                )
-            )
+            return bool(await tx.fetch(sql.EXPIRE_UPLOAD, upload, idle_seconds * 1000))
 
         return await self.database.transaction(work)
 
@@ -482,28 +439,17 @@ async def _repository(tx: Transaction, name: RepositoryName) -> int:
 async def _ensure_repository(tx: Transaction, name: RepositoryName) -> int:
     rows = await tx.fetch(sql.FIND_REPOSITORY, name)
     if not rows:
-        rows = await tx.fetch(
-            sql.INSERT_REPOSITORY,
-            name,
-        )
+        rows = await tx.fetch(sql.INSERT_REPOSITORY, name)
     number: int = rows[0][0]
     return number
 
 
 async def _link_blob(tx: Transaction, repository: int, digest: Digest) -> None:
-    await tx.execute(
-        sql.LINK_BLOB,
-        repository,
-        digest,
-    )
+    await tx.execute(sql.LINK_BLOB, repository, digest)
 
 
 async def _insert_manifest(tx: Transaction, repository: int, manifest: Manifest) -> None:
-    await tx.execute(
-        sql.INSERT_CONTENT,
-        manifest.digest,
-        manifest.raw,
-    )
+    await tx.execute(sql.INSERT_CONTENT, manifest.digest, manifest.raw)
     await tx.execute(
         sql.UPSERT_MANIFEST,
         repository,
@@ -519,13 +465,7 @@ async def _insert_references(
     tx: Transaction, repository: int, manifest: Manifest, references: Sequence[tuple[str, str]]
 ) -> None:
     for child, kind in sorted(set(references)):
-        await tx.execute(
-            sql.INSERT_REFERENCE,
-            repository,
-            manifest.digest,
-            child,
-            kind,
-        )
+        await tx.execute(sql.INSERT_REFERENCE, repository, manifest.digest, child, kind)
     if manifest.subject is not None:
         await tx.execute(
             sql.UPSERT_REFERRER,
@@ -541,22 +481,12 @@ async def _set_tag(tx: Transaction, repository: int, tag: Tag, digest: Digest) -
     before = await tx.fetch(sql.FIND_TAG, repository, tag)
     if before and before[0][0] == digest:
         return
-    await tx.execute(
-        sql.UPSERT_TAG,
-        repository,
-        tag,
-        digest,
-    )
+    await tx.execute(sql.UPSERT_TAG, repository, tag, digest)
     await _remember(tx, repository, tag, digest)
 
 
 async def _remember(tx: Transaction, repository: int, tag: str, digest: Digest | None) -> None:
-    await tx.execute(
-        sql.REMEMBER_TAG,
-        repository,
-        tag,
-        digest,
-    )
+    await tx.execute(sql.REMEMBER_TAG, repository, tag, digest)
 
 
 def _name_unknown(name: RepositoryName) -> NameUnknown:

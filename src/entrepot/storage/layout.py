@@ -1,6 +1,7 @@
 """What a root holds, and what it may be on.
 
 <root>/catalog.db        the catalog, with its -wal and -shm beside it; nothing but SQLite opens these
+<root>/catalog.generation    eight bytes of shared memory that tell whether anything was committed
 <root>/catalog.lock      orders the writers of all processes
 <root>/scratch.db        may be lost
 <root>/root.lock         held by the server; its process id for people
