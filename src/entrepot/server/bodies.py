@@ -22,7 +22,7 @@ from entrepot.server.ranges import Span
 __all__ = ["SEND_BYTES", "BlobContent", "MultipartContent", "PiecesContent"]
 
 SEND_BYTES: Final = 64 * 1024
-PAUSE_SENDS: Final = 4
+PAUSE_SENDS: Final = 16
 """After how many sends others get a turn."""
 
 
