@@ -71,8 +71,13 @@ def render(error: Exception) -> Response:
 def _entries(error: errors.RegistryError) -> list[dict[str, Any]]:
     """Return one entry, or one for each digest that is missing."""
     if isinstance(error, errors.ManifestBlobUnknown) and error.missing:
+        # the error's own message names them all: repeated for each of them, it would be megabytes
         return [
-            {"code": error.code, "message": f"{error.message}: {digest}", "detail": {"digest": digest}}
+            {
+                "code": error.code,
+                "message": f"the repository does not have what the manifest is made of: {digest}",
+                "detail": {"digest": digest},
+            }
             for digest in error.missing
         ]
     message = f"{error.message} ({error.hint})" if error.hint else error.message

@@ -69,8 +69,14 @@ def test_store():
 
 def test_missing():
     """One error for each digest that is missing."""
-    response = render(errors.ManifestBlobUnknown("not here", missing=["a:b", "c:d"]))
+    response = render(errors.ManifestBlobUnknown("not here: a:b, c:d", missing=["a:b", "c:d"]))
     entries = json.loads(response.body)["errors"]
+    assert [digest in entry["message"] for entry in entries for digest in ("a:b", "c:d")] == [
+        True,
+        False,
+        False,
+        True,
+    ]
     assert [entry["detail"] for entry in entries] == [{"digest": "a:b"}, {"digest": "c:d"}]
     assert {entry["code"] for entry in entries} == {"MANIFEST_BLOB_UNKNOWN"}
 
