@@ -68,7 +68,6 @@ class Anonymous:
             ([Action.PUSH, Action.DELETE] if read_only else []) + ([] if delete else [Action.DELETE])
         )
         granted = frozenset(Action) if may_push else _READING
-        self._granted = granted
         self._access = Access(granted - self._switched_off)
 
     def authorise(self, route: Route, request: Request) -> Access:
