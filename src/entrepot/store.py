@@ -19,6 +19,7 @@ from entrepot.reference import RefName
 __all__ = [
     "CHUNK_BYTES",
     "DeletesContent",
+    "DescribesBlobs",
     "Destination",
     "MountsBlobs",
     "OpenAt",
@@ -155,6 +156,18 @@ class DeletesContent(Protocol):
 
     async def delete_blob(self, digest: Digest) -> None:
         """Take the blob away.
+
+        Raises:
+            BlobUnknown: There is no such blob.
+        """
+
+
+@runtime_checkable
+class DescribesBlobs(Protocol):
+    """A repository that knows how big a blob is of which only the digest is known."""
+
+    async def describe_blob(self, digest: Digest) -> Descriptor:
+        """Return a descriptor of the blob, of media type `application/octet-stream`.
 
         Raises:
             BlobUnknown: There is no such blob.

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from entrepot.client.choosing import choose, extent, read, refuse_incomplete, refuse_other_platforms
-from entrepot.client.delivery import DescribesBlobs, deliver, save
+from entrepot.client.delivery import deliver, save
 from entrepot.client.inspection import Inspected, inspect, read_config
 from entrepot.client.locations import InImageStore, InLayout, Location, OnRegistry, parse_location
 from entrepot.client.places import Place
@@ -31,7 +31,7 @@ from entrepot.oci.index import Index
 from entrepot.oci.platform import Platform
 from entrepot.reference import Reference, RefName, RepositoryName, Tag
 from entrepot.remote import Remote, RemoteOptions
-from entrepot.store import DeletesContent, Origin, Source, verified
+from entrepot.store import DeletesContent, DescribesBlobs, Origin, Source, verified
 from entrepot.wire.exchange import Action
 from entrepot.wire.record import Recorder
 

@@ -5,31 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from anyio import to_thread
 
 from entrepot.errors import StoreError
-from entrepot.oci.descriptor import Descriptor
-from entrepot.oci.digest import Digest
 from entrepot.store import CHUNK_BYTES
 
-__all__ = ["DescribesBlobs", "deliver", "save"]
+__all__ = ["deliver", "save"]
 
 MAX_BYTES_IN_MEMORY = 4 << 20
 """A blob that is larger waits for its verification on disk."""
-
-
-@runtime_checkable
-class DescribesBlobs(Protocol):
-    """A repository that knows how big a blob is of which only the digest is known."""
-
-    async def describe_blob(self, digest: Digest) -> Descriptor:
-        """Return a descriptor of the blob, of media type `application/octet-stream`.
-
-        Raises:
-            BlobUnknown: There is no such blob.
-        """
 
 
 async def save(chunks: AsyncIterator[bytes], path: Path) -> None:
