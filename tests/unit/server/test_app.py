@@ -7,8 +7,6 @@ import inspect
 import pytest
 
 from entrepot.errors import StoreError
-from entrepot.oci.digest import Digest
-from entrepot.reference import RepositoryName
 from entrepot.server import routes
 from entrepot.server.app import handlers
 from entrepot.server.origins import Origins
@@ -202,20 +200,19 @@ async def test_not_ready(run, root):
         assert (await driver.ask("GET", "/livez")).status == 200
 
 
-async def test_renewal(run, root, monkeypatch):
+async def test_renewal(run, root):
     """Leases are renewed for those who may push, and for nobody else."""
-    renewed = []
+    age = "SELECT {now} - touched_at FROM repository_blob"
+    used_up = "UPDATE repository_blob SET touched_at = touched_at - 20 * 3600000"
 
-    def find_blob(self, digest, *, renew=False):
-        renewed.append(renew)
-        return real(self, digest, renew=renew)
+    async def use_up(tx):
+        await tx.execute(used_up)
 
     async with run(root) as driver:
-        repository = driver.registry.repository(RepositoryName("a"))
-        real = type(repository).find_blob
-        monkeypatch.setattr(type(repository), "find_blob", find_blob)
-        digest = Digest(await driver.push_blob("a", b"x"))
-        await driver.ask("HEAD", f"/v2/a/blobs/{digest}")
-    async with run(root, auth__anonymous="pull") as driver:
-        await driver.ask("HEAD", f"/v2/a/blobs/{digest}")
-    assert renewed == [True, False]
+        digest = await driver.push_blob("a", b"x")
+        await driver.registry._database.transaction(use_up)
+    for anonymous, renews in (("pull", False), ("push", True)):
+        async with run(root, auth__anonymous=anonymous) as driver:
+            assert (await driver.ask("HEAD", f"/v2/a/blobs/{digest}")).status == 200
+            [(milliseconds,)] = await driver.registry._database.scan(age)
+            assert (milliseconds < 3600000) is renews
