@@ -54,16 +54,24 @@ class JsonLinesFile:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         except OSError as error:
-            raise StoreError(
-                f"the trace cannot be written, {(error.strerror or str(error)).lower()}: {path}"
-            ) from None
+            raise _not_written(path, error) from None
         _keep_private(descriptor)
         self.path = path
         self._file = os.fdopen(descriptor, "wb", buffering=0)
 
     def __call__(self, record: Record) -> None:
-        """Write a record; it is in the file when this returns."""
-        self._file.write(record_to_line(record))
+        """Write a record; it is in the file when this returns.
+
+        Raises:
+            StoreError: It could not be written, as when the disk is full.
+        """
+        line = record_to_line(record)
+        try:
+            # a pipe, and a disk that is nearly full, take less than they are given
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise _not_written(self.path, error) from None
 
     def __enter__(self) -> Self:
         return self
@@ -76,6 +84,10 @@ class JsonLinesFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _not_written(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"the trace cannot be written, {(error.strerror or str(error)).lower()}: {path}")
 
 
 def _keep_private(descriptor: int) -> None:

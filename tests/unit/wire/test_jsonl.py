@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -107,6 +108,19 @@ def test_a_file_that_cannot_be_written_is_named_at_once(tmp_path: Path) -> None:
     for path in (tmp_path / "missing" / "trace.jsonl", tmp_path):
         with pytest.raises(StoreError, match=path.name):
             JsonLinesFile(path)
+
+
+def test_a_file_that_takes_no_more_is_named(tmp_path: Path) -> None:
+    """A record that could not be written is an error of the trace: nobody must believe that it is complete."""
+    path = tmp_path / "trace.jsonl"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with JsonLinesFile(path) as sink:
+        sink(EXCHANGE)
+        assert list(read_records([os.read(reader, 4096)])) == [EXCHANGE]
+        os.close(reader)
+        with pytest.raises(StoreError, match=r"the trace cannot be written, broken pipe: .*trace\.jsonl"):
+            sink(EXCHANGE)
 
 
 @pytest.mark.parametrize(
