@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 from anyio import to_thread
 
 from entrepot.cli.options import Options
-from entrepot.cli.output import Output, size
+from entrepot.cli.output import Output
 from entrepot.cli.progress import Lines, Tally
 from entrepot.cli.session import remote_options
 from entrepot.cli.throwaway import ThrowawayRegistry
@@ -26,6 +26,7 @@ from entrepot.images.itself import Part
 from entrepot.images.layers import Layer, pack
 from entrepot.oci.descriptor import Descriptor
 from entrepot.remote import UploadMode
+from entrepot.text import size
 from entrepot.wire.exchange import Action
 from entrepot.wire.record import Recorder, Sink
 

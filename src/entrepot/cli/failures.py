@@ -15,8 +15,8 @@ from typing import Any, Final
 import typer
 
 from entrepot import errors
-from entrepot.cli.output import printable
 from entrepot.errors import CopyError, EntrepotError, InvalidReference, RegistryError
+from entrepot.text import printable
 
 __all__ = ["DENIED", "FAILED", "NOT_FOUND", "USAGE", "describe", "exit_code", "render", "reported"]
 

@@ -10,7 +10,7 @@ import typer
 
 from entrepot.cli.arguments import Ref, one_platform
 from entrepot.cli.options import Options
-from entrepot.cli.output import printable, size
+from entrepot.text import printable, size
 
 if TYPE_CHECKING:
     from entrepot.cli.output import Output

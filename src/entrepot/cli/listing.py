@@ -20,7 +20,8 @@ def images(options: Options) -> None:
     from entrepot.cli.session import run
 
     async def body(client: Client, output: Output) -> None:
-        from entrepot.cli.output import size, table
+        from entrepot.cli.output import table
+        from entrepot.text import size
 
         found = await client.images()
         rows = [

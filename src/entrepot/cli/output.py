@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
-__all__ = ["Output", "printable", "size", "table"]
-
-_UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
+__all__ = ["Output", "table"]
 
 
 class Output:
@@ -47,16 +45,6 @@ class Output:
             print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is where notes are printed
 
 
-def size(count: int) -> str:
-    """Return a number of bytes for people: `3.2 MiB`."""
-    amount, unit = float(count), "B"
-    for larger in _UNITS:
-        if amount < 1024:
-            break
-        amount, unit = amount / 1024, larger
-    return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
-
-
 def table(rows: Iterable[tuple[str, ...]]) -> list[str]:
     """Return rows as lines with aligned columns."""
     rows = list(rows)
@@ -64,8 +52,3 @@ def table(rows: Iterable[tuple[str, ...]]) -> list[str]:
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-
-
-def printable(text: str) -> str:
-    """Return the text without characters that could move a terminal's cursor: a peer may have written it."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from entrepot.cli.output import Output, size
+from entrepot.cli.output import Output
+from entrepot.text import size
 from entrepot.wire.exchange import Action, Decision, Exchange, Record
 from entrepot.wire.lines import LineRenderer
 

@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 
 from entrepot.cli.options import Options
-from entrepot.cli.output import Output, printable
+from entrepot.cli.output import Output
 from entrepot.cli.progress import Lines, Progress
 from entrepot.client import Client
 from entrepot.copying import DEFAULT_JOBS
 from entrepot.remote import RemoteOptions, UploadMode
+from entrepot.text import printable
 from entrepot.wire.record import Recorder, Sink
 
 __all__ = ["remote_options", "run", "sinks"]

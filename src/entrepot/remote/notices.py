@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from entrepot.wire.redact import printable
+from entrepot.text import printable
 
 __all__ = ["Notices", "parse_warnings"]
 

@@ -38,7 +38,8 @@ from entrepot.errors import (
     Unsupported,
     UnsupportedMediaType,
 )
-from entrepot.wire.redact import printable, redact_body
+from entrepot.text import printable
+from entrepot.wire.redact import redact_body
 
 __all__ = ["Refusal", "problem"]
 

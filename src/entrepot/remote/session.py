@@ -33,8 +33,8 @@ from entrepot.remote.message import Body
 from entrepot.remote.options import RemoteOptions
 from entrepot.remote.proxies import Proxies
 from entrepot.remote.urls import Hop, is_loopback
+from entrepot.text import printable
 from entrepot.wire.record import Recorder, Recording
-from entrepot.wire.redact import printable
 
 __all__ = ["Response", "Session"]
 

@@ -16,8 +16,8 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from entrepot.text import printable, size
 from entrepot.wire.exchange import Cause, Decision, Exchange, Record
-from entrepot.wire.redact import printable
 
 __all__ = ["MARKS", "LineRenderer", "render_lines"]
 
@@ -45,8 +45,6 @@ _TAGS = re.compile(r"/v2/(.+)/tags/list")
 _REFERRERS = re.compile(r"/v2/(.+)/referrers/([^/]+)")
 
 _REFERRERS_TAG = re.compile(r"([a-z0-9]+-[0-9a-f]{12})[0-9a-f]{20,}")
-
-_SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 class LineRenderer:
@@ -114,7 +112,7 @@ class LineRenderer:
         role = record.role if record.platform is None else f"{record.role} of {record.platform}"
         what = _fit(f"{record.digest.short} {printable(role)}", WHAT_COLUMNS)
         start = self._paint(_GREEN, f"{'=':>5}")
-        middle = f"{'':10}{what:<{WHAT_COLUMNS}}     {_size(record.size):>11}{'':21}"
+        middle = f"{'':10}{what:<{WHAT_COLUMNS}}     {size(record.size):>11}{'':21}"
         return f"{start}{middle}  {self._paint(_GREEN, record.action.value)}: {printable(record.reason)}"
 
     def _paint(self, colour: str, text: str) -> str:
@@ -213,15 +211,8 @@ def _moved(record: Exchange) -> str:
     if not record.bytes_sent and not record.bytes_received:
         return ""
     if record.bytes_sent > record.bytes_received:
-        return f"↑ {_size(record.bytes_sent)}"
-    return f"↓ {_size(record.bytes_received)}"
-
-
-def _size(count: int) -> str:
-    value, unit = float(count), 0
-    while value >= 1024 and unit < len(_SIZES) - 1:
-        value, unit = value / 1024, unit + 1
-    return f"{count} B" if unit == 0 else f"{value:.1f} {_SIZES[unit]}"
+        return f"↑ {size(record.bytes_sent)}"
+    return f"↓ {size(record.bytes_received)}"
 
 
 def _duration(seconds: float | None) -> str:
@@ -238,4 +229,4 @@ def _rate(record: Exchange, count: int) -> str:
     """Return bytes a second, for bodies large enough for that to mean anything."""
     if count < 64 << 10 or not record.times.end:
         return ""
-    return f"{_size(int(count / record.times.end))}/s"
+    return f"{size(int(count / record.times.end))}/s"

@@ -11,8 +11,9 @@ from typing import Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 from entrepot.oci.descriptor import Descriptor
+from entrepot.text import printable
 from entrepot.wire.exchange import Action, Cause, Decision, Exchange, Record, Times
-from entrepot.wire.redact import MAX_ERROR_BYTES, printable, redact_body, redact_headers, redact_url
+from entrepot.wire.redact import MAX_ERROR_BYTES, redact_body, redact_headers, redact_url
 
 __all__ = ["Milestone", "Recorder", "Recording", "Sink"]
 

@@ -11,7 +11,9 @@ import re
 from collections.abc import Iterable
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["MAX_ERROR_BYTES", "WITHHELD", "printable", "redact_body", "redact_headers", "redact_url"]
+from entrepot.text import printable
+
+__all__ = ["MAX_ERROR_BYTES", "WITHHELD", "redact_body", "redact_headers", "redact_url"]
 
 WITHHELD = "…"
 """Stands where a value was."""
@@ -124,18 +126,6 @@ def redact_body(body: bytes) -> str:
     text = _URL_IN_TEXT.sub(lambda found: redact_url(found[0]), text)
     text = _JWT.sub(WITHHELD, text)
     return printable(_CREDENTIAL.sub(lambda found: f"{found[1]} {WITHHELD}", text), keep="\n\t")
-
-
-def printable(text: str, *, keep: str = "") -> str:
-    """Return the text with every character escaped that a terminal might act upon or not show.
-
-    Those are control characters, the overrides of writing direction, and the separators of lines.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode("ascii") for c in text
-    )
 
 
 def _header(name: str, value: str) -> str | None:

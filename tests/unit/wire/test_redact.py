@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrepot.wire.redact import MAX_ERROR_BYTES, printable, redact_body, redact_headers, redact_url
+from entrepot.text import printable
+from entrepot.wire.redact import MAX_ERROR_BYTES, redact_body, redact_headers, redact_url
 
 
 @pytest.mark.parametrize(
