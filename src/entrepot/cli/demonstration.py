@@ -17,7 +17,7 @@ from anyio import to_thread
 from entrepot.cli.options import Options
 from entrepot.cli.output import Output
 from entrepot.cli.progress import Lines, Tally
-from entrepot.cli.session import remote_options
+from entrepot.cli.session import remote_options, trace
 from entrepot.cli.throwaway import ThrowawayRegistry
 from entrepot.client import Client, Pulled
 from entrepot.images import itself
@@ -167,9 +167,7 @@ class Demonstration:
             colour = self._stream.isatty() and not os.environ.get("NO_COLOR")
             found.append(Lines(self._stream, colour=colour))
         if self._options.trace is not None:
-            from entrepot.wire.jsonl import JsonLinesFile
-
-            found.append(self._stack.enter_context(JsonLinesFile(self._options.trace)))
+            found.append(trace(self._options.trace, self._output, self._stack))
         return found
 
     def _heading(self, text: str) -> None:

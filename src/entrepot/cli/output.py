@@ -39,6 +39,10 @@ class Output:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
 
+    def warning(self, text: str) -> None:
+        """Tell people what they have to know, even if they want quiet."""
+        print(f"warning: {text}", file=sys.stderr, flush=True)  # noqa: T201 - see `note`
+
     def note(self, text: str) -> None:
         """Tell people something, unless they want quiet."""
         if not self._quiet:

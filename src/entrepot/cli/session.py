@@ -7,17 +7,20 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 from entrepot.cli.options import Options
 from entrepot.cli.output import Output
 from entrepot.cli.progress import Lines, Progress
 from entrepot.client import Client
 from entrepot.copying import DEFAULT_JOBS
+from entrepot.errors import StoreError
 from entrepot.remote import RemoteOptions, UploadMode
 from entrepot.text import printable
+from entrepot.wire.exchange import Record
 from entrepot.wire.record import Recorder, Sink
 
-__all__ = ["remote_options", "run", "sinks"]
+__all__ = ["remote_options", "run", "sinks", "trace"]
 
 
 def run(options: Options, body: Callable[[Client, Output], Awaitable[None]]) -> None:
@@ -53,10 +56,31 @@ def sinks(options: Options, output: Output, stack: ExitStack) -> list[Sink]:
     elif not options.quiet:
         found.append(Progress(output))
     if options.trace is not None:
-        from entrepot.wire.jsonl import JsonLinesFile
-
-        found.append(stack.enter_context(JsonLinesFile(options.trace)))
+        found.append(trace(options.trace, output, stack))
     return found
+
+
+def trace(path: Path, output: Output, stack: ExitStack) -> Sink:
+    """Return a sink that writes a trace. A disk that gets full costs the trace, not the transfer, and is told once.
+
+    Raises:
+        StoreError: The file cannot be made.
+    """
+    from entrepot.wire.jsonl import JsonLinesFile
+
+    file: JsonLinesFile | None = stack.enter_context(JsonLinesFile(path))
+
+    def write(record: Record) -> None:
+        nonlocal file
+        if file is None:
+            return
+        try:
+            file(record)
+        except StoreError as error:
+            file = None
+            output.warning(f"{error.message}; what follows is missing from it")
+
+    return write
 
 
 def remote_options(options: Options) -> RemoteOptions:

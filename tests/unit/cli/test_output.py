@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from entrepot.cli.options import Options, parse_size
-from entrepot.cli.output import size, table
+from entrepot.cli.output import table
 
 
 @pytest.mark.parametrize(
@@ -32,15 +32,6 @@ def test_sizes_that_are_none(text: str) -> None:
     """What is no size is refused, naming it."""
     with pytest.raises(typer.BadParameter):
         parse_size(text)
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3 << 20, "3.0 MiB"), (5 << 50, "5120.0 TiB")],
-)
-def test_sizes_are_shown(count: int, text: str) -> None:
-    """A size is shown with at most one digit behind the point."""
-    assert size(count) == text
 
 
 def test_tables() -> None:

@@ -114,6 +114,19 @@ def test_trace_and_debug(run, image: str, tmp_path: Path) -> None:
     assert len(pushed.err.splitlines()) == len(records) + 1
 
 
+def test_a_trace_whose_disk_gets_full(run, image: str, repository: str, tmp_path: Path) -> None:
+    """A full disk costs the trace, not the transfer; people are told once, even those who want quiet."""
+    trace = tmp_path / "full.jsonl"
+    trace.symlink_to("/dev/full")
+    pushed = run("push", image, "--quiet", "--trace", trace)
+    assert pushed.code == 0
+    [warning] = pushed.err.splitlines()
+    assert warning == (
+        f"warning: the trace cannot be written, no space left on device: {trace}; what follows is missing from it"
+    )
+    assert run("tags", repository).out.split() == ["1"]
+
+
 def test_a_trace_that_cannot_be_written(run, image: str, repository: str, tmp_path: Path) -> None:
     """A trace that cannot be written is known before anything is sent."""
     failed = run("push", image, "--trace", tmp_path / "absent" / "trace.jsonl")
